@@ -1,0 +1,1 @@
+"""What every process stands on: settings, logs, metrics, health, clock, Kafka, Postgres, sealing."""
