@@ -1,0 +1,46 @@
+"""What stands on the topics ``definitions`` and ``operations``.
+
+Guarantee: as for ``contracts.events``, these structs decode every record ever written.
+"""
+
+from typing import Literal
+
+import msgspec
+
+DEFINITION_CHANGED = "definition.changed"
+OPERATION_REQUESTED = "operation.requested"
+OPERATION_ENDED = "operation.ended"
+
+OperationVerb = Literal["rebuild", "compare", "drop", "verify"]
+
+
+class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of one definition; the record's ``definitionsrevision`` is its number.
+
+    ``spec`` is the document without write-only values (their digests stand instead), None where the
+    definition was deleted.
+    """
+
+    kind: str
+    name: str
+    spec: msgspec.Raw | None
+
+
+class OperationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator's request to a projection; ``operation`` is the id that the outcome names."""
+
+    operation: str
+    projection: str
+    verb: OperationVerb
+    requested_by: str
+    generation: int | None = None
+
+
+class OperationEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a request. ``report`` is the verb's own answer."""
+
+    operation: str
+    projection: str
+    verb: OperationVerb
+    state: Literal["succeeded", "failed"]
+    report: msgspec.Raw

@@ -1,0 +1,54 @@
+"""JSON as Upshot reads and writes it: numbers exact, bytes stable.
+
+Guarantee: no number passes through a float, on the way in or out. An untyped number is an ``int``
+or a ``Decimal`` and is written back with the same digits.
+"""
+
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+
+from contracts.cloudevent import CloudEvent
+
+JsonScalar = None | bool | int | Decimal | str
+Json = JsonScalar | list["Json"] | dict[str, "Json"]
+JsonObject = dict[str, Json]
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_untyped = msgspec.json.Decoder(float_hook=Decimal)
+_cloud_event = msgspec.json.Decoder(CloudEvent)
+
+encode = _encoder.encode
+"""Write a value as compact JSON bytes; decimals as numbers, times as RFC 3339."""
+
+encode_into = _encoder.encode_into
+"""Write a value into a bytearray, at an offset."""
+
+decode_record = _cloud_event.decode
+"""Read a record's value. Raises ``msgspec.DecodeError`` or ``msgspec.ValidationError``."""
+
+
+def decode_json(raw: bytes | msgspec.Raw) -> Json:
+    """Read any JSON value; raises ``msgspec.DecodeError`` when it is malformed."""
+    return _untyped.decode(raw)
+
+
+def decode_object(raw: bytes | msgspec.Raw) -> JsonObject:
+    """Read a JSON object; raises ``msgspec.ValidationError`` when it is something else."""
+    value = _untyped.decode(raw)
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError("Expected `object`")
+    return value
+
+
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Make a decoder of a struct whose untyped numbers stay exact."""
+    return msgspec.json.Decoder(kind, float_hook=Decimal)
+
+
+def raw(value: object) -> msgspec.Raw:
+    """Encode a value for a field that travels as raw JSON."""
+    return msgspec.Raw(_encoder.encode(value))

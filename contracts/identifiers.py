@@ -1,0 +1,62 @@
+"""Names of things, and how the derived ones derive.
+
+Guarantee: the same cause always derives the same identifier, in any process and any replay. Nothing
+here draws randomness; what is new is drawn at the edge and passed in.
+"""
+
+from hashlib import blake2b
+from typing import NewType
+
+WorkspaceName = NewType("WorkspaceName", str)
+CustomerId = NewType("CustomerId", str)
+EventId = NewType("EventId", str)
+RecordId = NewType("RecordId", str)
+FactKey = NewType("FactKey", bytes)
+
+FACT_KEY_BYTES = 16
+"""Length of a fact's key: 128 bits, so that a collision stays unlikely beyond 10^15 facts."""
+
+_SEPARATOR = "\0"  # U+0000 is refused in every string at the edge, so parts cannot run together
+_EVENT_PREFIX = "event_"
+
+
+def derive(*parts: str) -> bytes:
+    """Derive 16 bytes from the parts; equal parts give equal bytes."""
+    return blake2b(_SEPARATOR.join(parts).encode(), digest_size=FACT_KEY_BYTES).digest()
+
+
+def fact_key(
+    workspace: str, event: str, *, external_id: str | None, producer_id: str | None
+) -> FactKey | None:
+    """Key of the fact that a producer names by ``external_id`` (with its event) or by its own id.
+
+    ``external_id`` outranks ``producer_id``. None when the producer gave neither: every such event
+    is a fact of its own and its key is drawn at random by the gateway.
+    """
+    if external_id is not None:
+        return FactKey(derive("external", workspace, event, external_id))
+    if producer_id is not None:
+        return FactKey(derive("producer", workspace, producer_id))
+    return None
+
+
+def event_id(key: FactKey) -> EventId:
+    """Spell a fact's key as the public event id: ``event_`` and 32 hexadecimal digits."""
+    return EventId(_EVENT_PREFIX + key.hex())
+
+
+def key_of_event_id(event: str) -> FactKey:
+    """Read a fact's key back from its public event id.
+
+    Raises:
+        ValueError: the text is not an event id.
+    """
+    key = bytes.fromhex(event.removeprefix(_EVENT_PREFIX))
+    if len(key) != FACT_KEY_BYTES or not event.startswith(_EVENT_PREFIX):
+        raise ValueError(event)
+    return FactKey(key)
+
+
+def derived_id(prefix: str, *cause: str) -> str:
+    """Spell an identifier that follows from its cause, for example ``entry_`` and 32 hex digits."""
+    return prefix + derive(prefix, *cause).hex()

@@ -1,0 +1,1 @@
+"""Kafka, typed: topics, appending and reading. The one home of aiokafka."""

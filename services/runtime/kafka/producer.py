@@ -1,0 +1,164 @@
+"""Appending whole batches to a partition, acknowledged by all replicas, under a deadline.
+
+Guarantee: ``append`` answers only what Kafka acknowledged. When the deadline passes the outcome is
+unknown and said to be; the client behind it is replaced, since aiokafka's idempotent producer
+never gives up on a batch and stays dead after an out-of-order sequence.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# aiokafka is untyped; what leaves this module is typed.
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from contracts.topics import RECORD_MAX_BYTES
+from services.runtime.kafka.errors import (
+    KafkaUnavailableError,
+    OutcomeUnknownError,
+    RecordTooLargeError,
+)
+
+BATCH_BYTES_MAX = RECORD_MAX_BYTES - 64 * 1024
+"""Largest batch: what a topic takes, less room for the batch's own header."""
+START_SECONDS = 5.0
+"""How long a new client may take to reach a broker."""
+STOP_SECONDS = 2.0
+"""How long a client may take to stop; a stuck one is abandoned."""
+REQUEST_TIMEOUT_MS = 5_000
+"""One produce request; Kafka's default of 40 s outlives every deadline of ours."""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a batch stands: its first record's offset, and the log's own append time."""
+
+    base_offset: int
+    appended_at: datetime
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A record to append: key and value as bytes."""
+
+    key: bytes
+    value: bytes
+
+
+class Producer:
+    """Appends batches, each to one partition, in the order of the calls for that partition."""
+
+    def __init__(self, bootstrap: str, *, prefix: str = "", client_id: str = "upshot") -> None:
+        self._bootstrap = bootstrap
+        self._prefix = prefix
+        self._client_id = client_id
+        self._client: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Reach a broker; raises ``KafkaUnavailableError`` when none answers."""
+        await self._connected()
+
+    async def stop(self) -> None:
+        """Let go of the client; what is not acknowledged by now has an unknown outcome."""
+        self._replace(self._client)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=STOP_SECONDS)
+
+    async def append(
+        self, topic: str, partition: int, records: Iterable[Outgoing], *, deadline_seconds: float
+    ) -> list[tuple[Ack, int]]:
+        """Append records in order; answers each batch's ack with its count of records.
+
+        Raises:
+            KafkaUnavailableError: nothing was appended.
+            OutcomeUnknownError: not acknowledged within the deadline.
+            RecordTooLargeError: a record larger than a batch; nothing was appended.
+        """
+        client = await self._connected()
+        batches = _batches(client, records)
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                waiting = [
+                    (await client.send_batch(batch, self._prefix + topic, partition=partition), n)
+                    for batch, n in batches
+                ]
+                return [(_ack(await future), n) for future, n in waiting]
+        except TimeoutError as error:
+            self._replace(client)
+            raise OutcomeUnknownError(topic) from error
+        except MessageSizeTooLargeError as error:
+            raise RecordTooLargeError(topic) from error
+        except KafkaError as error:
+            self._replace(client)
+            raise OutcomeUnknownError(f"{topic}: {error}") from error
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._client is not None:
+            return self._client
+        async with self._starting:
+            if self._client is None:
+                self._client = await self._new_client()
+            return self._client
+
+    async def _new_client(self) -> AIOKafkaProducer:
+        client = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=BATCH_BYTES_MAX,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await client.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await _close(client)
+            raise KafkaUnavailableError(str(error)) from error
+        return client
+
+    def _replace(self, client: AIOKafkaProducer | None) -> None:
+        """Put a client aside once; the next append builds another."""
+        if client is None or self._client is not client:
+            return
+        self._client = None
+        task = asyncio.create_task(_close(client))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _batches(client: AIOKafkaProducer, records: Iterable[Outgoing]) -> list[tuple[object, int]]:
+    batches: list[tuple[object, int]] = []
+    builder, count = client.create_batch(), 0
+    for record in records:
+        if builder.append(key=record.key, value=record.value, timestamp=None) is None:
+            if not count:
+                raise RecordTooLargeError
+            batches.append((builder, count))
+            builder, count = client.create_batch(), 0
+            if builder.append(key=record.key, value=record.value, timestamp=None) is None:
+                raise RecordTooLargeError
+        count += 1
+    if count:
+        batches.append((builder, count))
+    return batches
+
+
+def _ack(metadata: object) -> Ack:
+    offset, milliseconds = metadata.offset, metadata.timestamp  # pyright: ignore[reportAttributeAccessIssue]
+    return Ack(
+        base_offset=offset, appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    )
+
+
+async def _close(client: AIOKafkaProducer) -> None:
+    with suppress(Exception):  # a client whose broker is gone fails in many ways while closing
+        async with asyncio.timeout(STOP_SECONDS):
+            await client.stop()

@@ -1,0 +1,175 @@
+"""Postgres, typed: sessions with limits, the pool, and migrations.
+
+Guarantee: every session of ours carries the same time limits, so that a frozen client's locks go
+away by themselves; a migration runs once, in order, under an advisory lock, and an edited one is
+refused.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+Session = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Session]
+
+STATEMENT_TIMEOUT_MS = 60_000
+"""One statement; the largest batch of 20,000 records needs well under a second."""
+IDLE_IN_TRANSACTION_MS = 5_000
+"""A process frozen in mid-transaction loses its locks after this long."""
+CONNECTION_CHECK_MS = 1_000
+"""How soon a statement of a dead client is stopped."""
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_SIZE_MAX = 8
+POOL_WAIT_SECONDS = 5.0
+"""How long a request waits for a connection before it is answered 503."""
+CONTROL_SCHEMA = "upshot"
+MIGRATION_LOCK = 0x7570_7368
+"""Advisory lock of migrations ("upsh"): one process migrates at a time."""
+
+MIGRATIONS_DIR = Path(__file__).parent / "migrations"
+
+_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+    f" -c client_connection_check_interval={CONNECTION_CHECK_MS}"
+    " -c timezone=UTC"
+)
+
+
+class DatabaseUnavailableError(Exception):
+    """Postgres did not answer, or gave up for want of time or resources: try again."""
+
+
+class InvalidRowError(Exception):
+    """Postgres refused a row for what stands in it: trying again will not help."""
+
+
+class MigrationChangedError(Exception):
+    """A migration that already ran was edited; write a new one instead."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors into the two decisions: again, or never.
+
+    What is neither (a programming error) goes through as it is and stops the process.
+    """
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise InvalidRowError(_reason(error)) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailableError(_reason(error)) from error
+    except psycopg.errors.InternalError_ as error:
+        raise DatabaseUnavailableError(_reason(error)) from error
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Say what went wrong without the row's values, which are personal data."""
+    primary = error.diag.message_primary
+    return f"{type(error).__name__}: {primary or str(error).splitlines()[0] if str(error) else ''}"
+
+
+async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA, autocommit: bool = True) -> Session:
+    """Open a session of our own, unqualified names resolving in ``schema``.
+
+    Raises:
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    with translated():
+        session = await AsyncConnection.connect(
+            conninfo,
+            autocommit=autocommit,
+            options=f"{_OPTIONS} -c search_path={schema}",
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        )
+    session.prepare_threshold = 2
+    return session
+
+
+@asynccontextmanager
+async def open_pool(
+    conninfo: str, *, schema: str = CONTROL_SCHEMA, size_max: int = POOL_SIZE_MAX
+) -> AsyncIterator[Pool]:
+    """Open a pool of autocommit sessions for as long as the block runs."""
+    pool = AsyncConnectionPool(
+        conninfo,
+        connection_class=Session,
+        kwargs={
+            "autocommit": True,
+            "options": f"{_OPTIONS} -c search_path={schema}",
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        },
+        min_size=1,
+        max_size=size_max,
+        timeout=POOL_WAIT_SECONDS,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+_FIND_APPLIED: LiteralString = "SELECT name, digest FROM migrations"
+_RECORD_APPLIED: LiteralString = "INSERT INTO migrations (name, digest) VALUES (%s, %s)"
+_MIGRATIONS_TABLE: LiteralString = """
+CREATE TABLE IF NOT EXISTS migrations (
+    name text CONSTRAINT migrations_run_once PRIMARY KEY,
+    digest text NOT NULL
+)"""
+
+
+async def migrate(session: Session, schema: str, *folders: Path) -> list[str]:
+    """Run what of the folders' SQL files has not run in ``schema``, by file name; answer which.
+
+    Files of several folders run folder by folder. Names in them are unqualified.
+
+    Raises:
+        MigrationChangedError: a file that ran before has other contents now.
+    """
+    files = [path for folder in folders for path in sorted(folder.glob("*.sql"))]
+    ran: list[str] = []
+    async with session.transaction():
+        await session.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        name = sql.Identifier(schema)
+        await session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+        await session.execute(sql.SQL("SET LOCAL search_path TO {}").format(name))
+        await session.execute(_MIGRATIONS_TABLE)
+        rows = await (await session.execute(_FIND_APPLIED)).fetchall()
+        applied: dict[str, str] = {row[0]: row[1] for row in rows}
+        for path in files:
+            if await _run_once(session, path, applied):
+                ran.append(path.name)
+    return ran
+
+
+async def _run_once(session: Session, path: Path, applied: dict[str, str]) -> bool:
+    text = path.read_bytes()
+    name, digest = f"{path.parent.parent.name}/{path.name}", sha256(text).hexdigest()
+    if name in applied:
+        if applied[name] != digest:
+            raise MigrationChangedError(name)
+        return False
+    await session.execute(text)
+    await session.execute(_RECORD_APPLIED, (name, digest))
+    return True
+
+
+async def migrate_control(conninfo: str) -> list[str]:
+    """Bring the control schema up to date; answer which migrations ran."""
+    session = await connect(conninfo)
+    try:
+        with translated():
+            return await migrate(session, CONTROL_SCHEMA, MIGRATIONS_DIR)
+    finally:
+        await session.close()
