@@ -17,9 +17,7 @@ Network = IPv4Network | IPv6Network
 
 DEFAULT_RETRY_SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
 RETRY_STEPS_MAX = 32  # attempts; a longer schedule outlives every endpoint's owner
-STALENESS_MAX_SECONDS = (
-    30.0  # a processor further behind than this slows batch ingest (429)
-)
+STALENESS_MAX_SECONDS = 30.0  # a processor further behind than this slows batch ingest (429)
 
 
 class Settings(BaseSettings):
@@ -64,9 +62,7 @@ class Settings(BaseSettings):
     master_key: SecretStr = SecretStr("")
     mode: Literal["development", "production"] = "development"
     webhook_allow: Annotated[tuple[Network, ...], NoDecode] = ()
-    webhook_retry_schedule: Annotated[tuple[int, ...], NoDecode] = (
-        DEFAULT_RETRY_SCHEDULE_SECONDS
-    )
+    webhook_retry_schedule: Annotated[tuple[int, ...], NoDecode] = DEFAULT_RETRY_SCHEDULE_SECONDS
     staleness_max: float = Field(default=STALENESS_MAX_SECONDS, gt=0, le=3600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
@@ -76,9 +72,7 @@ class Settings(BaseSettings):
     def _networks(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
-        return tuple(
-            ip_network(part.strip()) for part in given.split(",") if part.strip()
-        )
+        return tuple(ip_network(part.strip()) for part in given.split(",") if part.strip())
 
     @field_validator("webhook_retry_schedule", mode="before")
     @classmethod

@@ -1,0 +1,37 @@
+"""What every test may ask for: real servers, started on first use, and names of its own in them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator
+
+import pytest
+
+from tests.support.servers import fresh_database, running_kafka, running_postgres
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Generator[str]:
+    """Give the bootstrap address of the session's broker."""
+    with running_kafka() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[str]:
+    """Give the conninfo of the session's maintenance database; tests use `database`."""
+    with running_postgres() as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def database(postgres: str) -> Generator[str]:
+    """Give the conninfo of an empty database that no other test sees."""
+    with fresh_database(postgres) as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Give a prefix for topics and groups that no other test uses."""
+    return f"t{uuid.uuid4().hex[:12]}-"

@@ -1,0 +1,29 @@
+"""The session's servers answer, and tests cannot see each other in them."""
+
+from __future__ import annotations
+
+import socket
+
+import psycopg
+
+
+def test_the_broker_listens_on_loopback(kafka: str) -> None:
+    host, _, port = kafka.partition(":")
+
+    with socket.create_connection((host, int(port)), timeout=2):
+        assert host == "127.0.0.1"
+
+
+def test_a_database_is_fresh_and_of_the_embedded_version(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        version = connection.execute("SHOW server_version_num").fetchone()
+        tables = connection.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchone()
+
+    assert version is not None and int(version[0]) // 10_000 == 18
+    assert tables == (0,)
+
+
+def test_topic_prefixes_fit_a_topic_name(topic_prefix: str) -> None:
+    assert 1 < len(topic_prefix) < 20
