@@ -5,6 +5,7 @@ Voucherify's error object, so that clients of either understand it; every answer
 """
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import msgspec
 from starlette.responses import Response
@@ -38,7 +39,7 @@ class ProblemError(Exception):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"{problem.slug}: {problem.detail}")
-        self.problem = problem
+        self.problem: Problem = problem
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ def problem_headers(problem: Problem, request_id: str) -> dict[str, str]:
     headers = {REQUEST_ID_HEADER: request_id}
     if problem.retry_after_seconds is not None:
         headers["retry-after"] = str(problem.retry_after_seconds)
-    if problem.status == 401:
+    if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="upshot"'
     return headers
 
