@@ -103,8 +103,8 @@ def _as_text(value: object) -> str:
     match value:
         case SecretStr():
             return value.get_secret_value()
-        case tuple():
-            return ",".join(str(part) for part in value)
+        case [*parts]:
+            return ",".join(str(part) for part in parts)
         case _:
             return str(value)
 

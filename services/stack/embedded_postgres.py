@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+
 from services.stack.errors import ServerFailedError, UnreachableFolderError
 from services.stack.process import POLL_SECONDS, Process, ProcessPlan, tail
 

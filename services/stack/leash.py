@@ -27,7 +27,7 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != int(parent):
         sys.exit(ORPHANED_EXIT_STATUS)
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
 
 
 if __name__ == "__main__":

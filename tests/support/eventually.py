@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -14,10 +14,17 @@ DEADLINE_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 
 
+@overload
 async def eventually(
-    check: Callable[[], T | None] | Callable[[], Awaitable[T | None]],
-    deadline_seconds: float = DEADLINE_SECONDS,
-) -> T:
+    check: Callable[[], Awaitable[T | None]], deadline_seconds: float = DEADLINE_SECONDS
+) -> T: ...
+@overload
+async def eventually(
+    check: Callable[[], T | None], deadline_seconds: float = DEADLINE_SECONDS
+) -> T: ...
+async def eventually(
+    check: Callable[[], object], deadline_seconds: float = DEADLINE_SECONDS
+) -> object:
     """Call ``check`` until it returns something other than None and False, and return that.
 
     Args:
