@@ -1,0 +1,1 @@
+"""Programs that do the same work without Upshot; each is measured by `measure(stack)`."""

@@ -1,0 +1,86 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeArgument=false
+# pyright: reportUnknownArgumentType=false
+"""The other peer of the kernel: a plain Faust agent that sums by key in a dict.
+
+The dict dies with the process and nothing ties it to the offsets, so this is less work than a
+store with effects once; Faust's own tables lose data (see README). Arguments: bootstrap servers,
+application id, topic, records to sum, data folder. The clock runs from the first event to the
+last summed; Faust commits in the background.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import faust
+import msgspec
+
+
+class Purchase(msgspec.Struct, frozen=True):
+    amount: int
+
+
+class Summing:
+    """The sums so far and the clock."""
+
+    def __init__(self, records: int) -> None:
+        self.records = records
+        self.seen = 0
+        self.sums: dict[bytes, int] = {}
+        self.first_at = 0.0
+        self.half_at = 0.0
+
+    def add(self, key: bytes, amount: int) -> bool:
+        """Add one amount; True at the last record."""
+        if self.seen == 0:
+            self.first_at = time.monotonic()
+        self.sums[key] = self.sums.get(key, 0) + amount
+        self.seen += 1
+        if self.seen == self.records // 2:
+            self.half_at = time.monotonic()
+        return self.seen == self.records
+
+    def line(self) -> bytes:
+        now = time.monotonic()
+        printed = {
+            "records": self.seen,
+            "seconds": now - self.first_at,
+            "second_half_seconds": now - self.half_at,
+            "sum": sum(self.sums.values()),
+        }
+        return msgspec.json.encode(printed)
+
+
+def application(kafka: str, name: str, topic: str, records: int, folder: Path) -> faust.App:
+    """A Faust app whose one agent sums the topic and then stops the worker."""
+    app = faust.App(
+        name,
+        broker=f"kafka://{kafka}",
+        datadir=str(folder),
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+    )
+    source = app.topic(topic, key_serializer="raw", value_serializer="raw")
+    summing = Summing(records)
+    decoder = msgspec.json.Decoder(Purchase)
+
+    @app.agent(source)
+    async def sum_by_key(events: faust.Stream) -> None:
+        async for event in events.events():
+            if summing.add(event.key, decoder.decode(event.value).amount):
+                sys.stdout.buffer.write(summing.line() + b"\n")
+                sys.stdout.flush()
+                app.loop.call_soon(app.loop.stop)
+
+    return app
+
+
+if __name__ == "__main__":
+    kafka, name, topic, records, folder = sys.argv[1:6]
+    app = application(kafka, name, topic, int(records), Path(folder))
+    faust.Worker(app, loglevel="WARNING", workdir=folder).execute_from_commandline()

@@ -1,0 +1,1 @@
+"""What every benchmark stands on: servers, filled topics, child processes, load, figures."""
