@@ -99,12 +99,12 @@ class Settings(BaseSettings):
         }
 
 
-def _as_text(value: object) -> str:
+def _as_text(value: SecretStr | tuple[object, ...] | Path | str | float) -> str:
     match value:
         case SecretStr():
             return value.get_secret_value()
-        case [*parts]:
-            return ",".join(str(part) for part in parts)
+        case tuple():
+            return ",".join(str(part) for part in value)
         case _:
             return str(value)
 
