@@ -4,10 +4,29 @@ A number of the log is an ``int`` or a finite ``Decimal``; a ``bool`` is not a n
 """
 
 import math
-from decimal import Decimal
-from typing import TypeGuard
+from collections.abc import Iterable
+from decimal import ROUND_DOWN, Context, Decimal
+from typing import Final, TypeGuard
 
 Number = int | Decimal
+
+DIGITS_MAX: Final = 34  # digits of a number in the log (decimal128)
+SUM_DIGITS_MAX: Final = 100  # of sums and quotients of such numbers: two full ranges and a carry
+
+_WIDE: Final = Context(prec=SUM_DIGITS_MAX, rounding=ROUND_DOWN)
+
+
+def add_exactly(numbers: Iterable[int | Decimal]) -> int | Decimal:
+    """The sum, in no precision that the process happens to have set; 0 of nothing."""
+    total = Decimal(0)
+    for number in numbers:
+        total = _WIDE.add(total, Decimal(number))
+    return total
+
+
+def whole_steps(value: int | Decimal, every: Decimal) -> int:
+    """How many whole steps of ``every`` (above zero) are in ``value``, rounded toward zero."""
+    return int(_WIDE.divide_int(Decimal(value), every))
 
 
 def is_number(value: object) -> TypeGuard[int | Decimal]:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from contracts.conditions.operators import compile_check, compile_timed_check
 from contracts.conditions.paths import Path, compile_steps, values_of
 from contracts.conditions.syntax import AllOf, AnyOf, Condition, Not, Test
+from contracts.decimals import add_exactly, is_number
 
 NO_METADATA: Final[Mapping[str, object]] = {}
 
@@ -108,6 +109,22 @@ def compile_lookup(path: Path) -> Lookup:
     if path.field == "metadata":
         return _metadata_lookup(path)
     return _FIELDS[path.subject, path.text]
+
+
+def compile_sum(path: Path) -> Callable[[Facts], int | Decimal | None]:
+    """The exact sum of the numbers at a path; None when there is none."""
+    lookup = compile_lookup(path)
+
+    def total(facts: Facts) -> int | Decimal | None:
+        found = lookup(facts)
+        if is_number(found):
+            return found
+        if not isinstance(found, list):
+            return None
+        numbers = [value for value in found if is_number(value)]
+        return add_exactly(numbers) if numbers else None
+
+    return total
 
 
 def _customer_metadata(facts: Facts) -> Mapping[str, object]:

@@ -1,0 +1,124 @@
+"""JSON Schema 2020-12 as event types use it: compiled, checked, compared.
+
+No schema reaches out: a remote reference is refused. Patterns run on an engine that is linear in
+the text, so look-around and back-references are refused. ``format`` is asserted.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import jsonschema_rs
+
+from contracts.codec import encode
+from contracts.errors import Fault, pointer_to
+
+SCHEMA_BYTES_MAX: Final = 65_536  # of one schema; the largest sensible payload description
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = Mapping[str, object]
+
+
+class _RemoteReferenceError(Exception):
+    """A schema refers to another document."""
+
+
+def compile_schema(schema: Schema) -> jsonschema_rs.Draft202012Validator:
+    """Compile a schema that ``check_schema`` found no fault in."""
+    return jsonschema_rs.Draft202012Validator(
+        dict(schema),
+        validate_formats=True,
+        retriever=_refuse_remote,
+        pattern_options=jsonschema_rs.RegexOptions(),
+    )
+
+
+def check_schema(schema: Schema) -> tuple[Fault, ...]:
+    """The faults of a schema; pointers start at the schema's root."""
+    if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
+        return (Fault(pointer="/$schema", code="enum", detail=f"is not {DIALECT}"),)
+    length = len(encode(schema))
+    if length > SCHEMA_BYTES_MAX:
+        return (Fault(pointer="", code="too-large", detail=f"is over {SCHEMA_BYTES_MAX} bytes"),)
+    try:
+        compile_schema(schema)
+    except jsonschema_rs.ValidationError as error:
+        return (_fault(error),)
+    except (jsonschema_rs.ReferencingError, ValueError) as error:
+        return (Fault(pointer="", code="json-schema", detail=_sentence(error)),)
+    return ()
+
+
+def covers(new: Schema, old: Schema) -> bool:
+    """True when it is proven that ``new`` takes every value that ``old`` takes."""
+    try:
+        return _canonical(new).covers(_canonical(old)) == jsonschema_rs.canonical.Containment.YES
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
+        return False
+
+
+def path_types(schema: Schema, keys: tuple[str, ...]) -> frozenset[str] | None:
+    """The types that a path of keys may hold: None when the schema leaves them open.
+
+    Only what plain ``properties``, ``items`` and ``type`` say is read; an empty set says that a
+    level refuses the key. Arrays on the way are passed through.
+    """
+    node: object = schema
+    for key in keys:
+        node = _through_items(node)
+        if not isinstance(node, Mapping):
+            return None
+        listed = node.get("properties")
+        if isinstance(listed, Mapping) and key in listed:
+            node = listed[key]
+        elif node.get("additionalProperties") is False and "patternProperties" not in node:
+            return frozenset()
+        else:
+            return None
+    return _types(_through_items(node))
+
+
+def _through_items(node: object) -> object:
+    while isinstance(node, Mapping) and node.get("type") == "array":
+        node = node.get("items")
+    return node
+
+
+def _types(node: object) -> frozenset[str] | None:
+    if not isinstance(node, Mapping):
+        return None
+    match node.get("type"):
+        case str() as one:
+            return frozenset({_named(one, node)})
+        case list() as several:
+            return frozenset(_named(str(one), node) for one in several if one != "null")
+        case _:
+            return None
+
+
+def _named(kind: str, node: Mapping[str, object]) -> str:
+    formats = {"date-time": "datetime", "date": "date"}
+    return formats.get(str(node.get("format")), kind) if kind == "string" else kind
+
+
+def _canonical(schema: Schema) -> jsonschema_rs.CanonicalSchema:
+    return jsonschema_rs.canonicalize(
+        dict(schema),
+        draft=jsonschema_rs.Draft202012,
+        validate_formats=True,
+        pattern_options=jsonschema_rs.RegexOptions(),
+        offline=True,
+    )
+
+
+def _refuse_remote(uri: str) -> NoReturn:
+    raise _RemoteReferenceError(uri)
+
+
+def _fault(error: jsonschema_rs.ValidationError) -> Fault:
+    return Fault(
+        pointer=pointer_to("", *error.instance_path), code="json-schema", detail=error.message[:300]
+    )
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error).splitlines() or ["is no JSON Schema"])[0][:300]

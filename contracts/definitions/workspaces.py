@@ -1,0 +1,67 @@
+"""``workspace``: the settings of a workspace."""
+
+import zoneinfo
+from typing import Annotated, Final, Literal
+
+from msgspec import Struct
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from contracts.definitions.fields import Document, read_document
+from contracts.errors import UNSUPPORTED
+
+PII_FIELDS_MAX: Final = 300  # personal keys of one workspace's customers
+
+
+def _timezone(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("type", "is not a string")
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise PydanticCustomError(
+            "timezone", "is not an IANA time zone such as Europe/Warsaw"
+        ) from error
+    return value
+
+
+def _clock(value: object) -> object:
+    if value == "test":
+        raise PydanticCustomError(UNSUPPORTED, "test clocks are not supported yet")
+    return value
+
+
+class WorkspaceDocument(Document):
+    """The document as ``PUT /v1/definitions/workspace/{name}`` takes it."""
+
+    unknown_event_types: Literal["refuse", "allow"] = "refuse"
+    timezone: Annotated[str, BeforeValidator(_timezone)] = "UTC"
+    clock: Annotated[Literal["system"], BeforeValidator(_clock)] = "system"
+    customer_pii: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=list, max_length=PII_FIELDS_MAX
+    )
+
+
+class WorkspaceSettings(Struct, frozen=True, kw_only=True):
+    """A workspace's settings as processes use them; the defaults hold before any is written."""
+
+    unknown_event_types: Literal["refuse", "allow"] = "refuse"
+    timezone: str = "UTC"
+    clock: Literal["system"] = "system"
+    customer_pii: frozenset[str] = frozenset()
+    """Keys of customer metadata that the gateway seals."""
+
+
+def parse_workspace(_name: str, spec: object, pointer: str = "") -> WorkspaceSettings:
+    """Read a workspace's settings.
+
+    Raises:
+        RefusedError: with every fault.
+    """
+    document = read_document(WorkspaceDocument, spec, pointer)
+    return WorkspaceSettings(
+        unknown_event_types=document.unknown_event_types,
+        timezone=document.timezone,
+        clock=document.clock,
+        customer_pii=frozenset(document.customer_pii),
+    )
