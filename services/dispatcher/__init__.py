@@ -1,0 +1,1 @@
+"""Turns matching events into signed webhooks: match, queue, sign, send, retry."""

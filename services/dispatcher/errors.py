@@ -1,0 +1,21 @@
+"""What can go wrong with a delivery's parts, as sentences for the operator."""
+
+
+class UnusableSecretError(Exception):
+    """An endpoint's signing secret is not base64 of 24 to 64 bytes; rotate it."""
+
+
+class UnknownDeliveryError(Exception):
+    """No delivery of that id stands in this workspace."""
+
+
+class NotRedrivableError(Exception):
+    """The delivery is still under way, so there is nothing to send again yet."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+class UnknownEndpointError(Exception):
+    """No endpoint of that name has a secret or deliveries in this workspace."""
