@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Generator
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from services.runtime.postgres import migrate_control
 from tests.support.servers import fresh_database, running_kafka, running_postgres
 
 
@@ -24,10 +27,18 @@ def postgres() -> Generator[str]:
         yield conninfo
 
 
-@pytest.fixture
-def database(postgres: str) -> Generator[str]:
-    """Give the conninfo of an empty database that no other test sees."""
+@pytest.fixture(scope="session")
+def template_database(postgres: str) -> Generator[str]:
+    """Give the name of a database with the control schema, to make others from."""
     with fresh_database(postgres) as conninfo:
+        asyncio.run(migrate_control(conninfo))
+        yield str(conninfo_to_dict(conninfo)["dbname"])
+
+
+@pytest.fixture
+def database(postgres: str, template_database: str) -> Generator[str]:
+    """Give the conninfo of a database with the control schema, which no other test sees."""
+    with fresh_database(postgres, template=template_database) as conninfo:
         yield conninfo
 
 

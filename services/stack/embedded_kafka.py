@@ -76,9 +76,8 @@ def wait_for_kafka(
     Raises:
         ServerFailedError: it ended, or said nothing within the deadline.
     """
-    host, _, port = bootstrap.partition(":")
     deadline = time.monotonic() + deadline_seconds
-    while not _answers(host, int(port)):
+    while not kafka_answers(bootstrap):
         if process.exit_status() is not None or time.monotonic() > deadline:
             msg = f"Kafka did not start.\n{tail(process.plan.log_file)}"
             raise ServerFailedError(msg)
@@ -106,11 +105,14 @@ def _format(storage_tool: tuple[str, ...], properties: Path) -> None:
         raise ServerFailedError(msg)
 
 
-def _answers(host: str, port: int) -> bool:
+def kafka_answers(bootstrap: str) -> bool:
     """Return whether ApiVersions v0 is answered: listening alone comes a second too early."""
+    host, _, port = bootstrap.partition(":")
     request = struct.pack(">hhih", API_VERSIONS_KEY, 0, 1, -1)
     try:
-        with socket.create_connection((host, port), timeout=PROBE_TIMEOUT_SECONDS) as connection:
+        with socket.create_connection(
+            (host, int(port)), timeout=PROBE_TIMEOUT_SECONDS
+        ) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             return len(connection.recv(8)) > 0
     except OSError:

@@ -85,14 +85,15 @@ def wait_for_postgres(
         ServerFailedError: it ended, or took none within the deadline.
     """
     deadline = time.monotonic() + deadline_seconds
-    while not _accepts(conninfo):
+    while not postgres_accepts(conninfo):
         if process.exit_status() is not None or time.monotonic() > deadline:
             msg = f"PostgreSQL did not start.\n{tail(process.plan.log_file)}"
             raise ServerFailedError(msg)
         time.sleep(POLL_SECONDS)
 
 
-def _accepts(conninfo: str) -> bool:
+def postgres_accepts(conninfo: str) -> bool:
+    """Return whether the server takes a connection."""
     try:
         psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
     except psycopg.OperationalError:

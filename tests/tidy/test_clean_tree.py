@@ -1,0 +1,81 @@
+"""The tree speaks of the project alone: no registry, no machine, nothing unfinished."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.tidy.source import ROOT, modules, name_of, tracked_files
+
+REGISTRIES = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("registry", "npmjs", "org"),
+        ("repo1", "maven", "org"),
+        ("repo", "maven", "apache", "org"),
+        ("crates", "io"),
+        ("ghcr", "io"),
+        ("docker", "io"),
+    )
+)
+UNFINISHED = re.compile(
+    "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"))
+)
+PLACES = re.compile(
+    r"(?<![\w./])/(?:" + "|".join(("ro" + "ot", "wo" + "rk", "ho" + "me")) + r")/\w"
+)
+LAWFUL_PLACES = ("LICENSE",)
+
+
+def _texts() -> list[tuple[str, str]]:
+    return [(name_of(path), text) for path in tracked_files() if (text := _text(path)) is not None]
+
+
+def test_no_file_names_a_package_registry() -> None:
+    named = [
+        f"{name}: {registry}"
+        for name, text in _texts()
+        for registry in REGISTRIES
+        if registry in text
+    ]
+
+    assert named == []
+
+
+def test_no_file_names_a_folder_of_some_machine() -> None:
+    named = [
+        f"{name}: {found.group()}"
+        for name, text in _texts()
+        if name not in LAWFUL_PLACES
+        for found in PLACES.finditer(text)
+    ]
+
+    assert named == []
+
+
+def test_nothing_is_left_unfinished() -> None:
+    left = [
+        f"{name_of(module)}: {found.group()}"
+        for module in modules()
+        for found in UNFINISHED.finditer(module.read_text())
+    ]
+
+    assert left == []
+
+
+def test_the_lock_names_files_and_hashes_only() -> None:
+    lock = (ROOT / "uv.lock").read_text()
+
+    hosts = set(re.findall(r'https?://([^/"]+)', lock))
+
+    assert hosts == {"registry.invalid"}
+    assert 'hash = "sha256:' in lock
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
