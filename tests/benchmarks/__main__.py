@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.benchmarks.support import report
 from tests.benchmarks.support.figures import Figure, judged
+from tests.benchmarks.support.processes import ChildFailedError
 from tests.benchmarks.support.servers import Stack, opened
 
 BENCHMARKS = {
@@ -47,8 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, stack: Stack, *, write: bool) -> bool:
     measure: Measure = importlib.import_module(BENCHMARKS[name]).measure
     console = Console()
-    with console.status(f"measuring {name}"):
-        figures = asyncio.run(measure(stack))
+    try:
+        with console.status(f"measuring {name}"):
+            figures = asyncio.run(measure(stack))
+    except ChildFailedError as error:
+        console.print(f"{name} could not be measured: {error}", style="red", markup=False)
+        return False
     report.shown(name, figures, console)
     if write:
         report.written(FILE, name, figures, datetime.now(UTC))

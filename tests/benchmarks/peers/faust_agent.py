@@ -1,7 +1,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 # pyright: reportUntypedFunctionDecorator=false, reportMissingTypeArgument=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportGeneralTypeIssues=false
 """The other peer of the kernel: a plain Faust agent that sums by key in a dict.
 
 The dict dies with the process and nothing ties it to the offsets, so this is less work than a
@@ -10,12 +10,16 @@ application id, topic, records to sum, data folder. The clock runs from the firs
 last summed; Faust commits in the background.
 """
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import faust
 import msgspec
+
+STANDARD_OUTPUT = 1  # sys.stdout is redirected into the log by the worker
 
 
 class Purchase(msgspec.Struct, frozen=True):
@@ -70,12 +74,11 @@ def application(kafka: str, name: str, topic: str, records: int, folder: Path) -
     decoder = msgspec.json.Decoder(Purchase)
 
     @app.agent(source)
-    async def sum_by_key(events: faust.Stream) -> None:
+    async def sum_by_key(events: faust.StreamT) -> None:
         async for event in events.events():
             if summing.add(event.key, decoder.decode(event.value).amount):
-                sys.stdout.buffer.write(summing.line() + b"\n")
-                sys.stdout.flush()
-                app.loop.call_soon(app.loop.stop)
+                os.write(STANDARD_OUTPUT, b"\n" + summing.line() + b"\n")
+                signal.raise_signal(signal.SIGTERM)
 
     return app
 
@@ -83,4 +86,4 @@ def application(kafka: str, name: str, topic: str, records: int, folder: Path) -
 if __name__ == "__main__":
     kafka, name, topic, records, folder = sys.argv[1:6]
     app = application(kafka, name, topic, int(records), Path(folder))
-    faust.Worker(app, loglevel="WARNING", workdir=folder).execute_from_commandline()
+    faust.Worker(app, loglevel="WARNING", quiet=True, workdir=folder).execute_from_commandline()

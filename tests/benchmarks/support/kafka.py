@@ -5,7 +5,7 @@
 It shares no code with what is measured, so that a peer's input does not depend on ours.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -63,18 +63,23 @@ class _Filling:
     def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
         self.producer = producer
         self.topic = topic
-        self.partitions = partitions
         self.batches = [producer.create_batch() for _ in range(partitions)]
-        self.places: dict[bytes, int] = {}
-        self.acknowledgements: list[object] = []
+        self.acknowledgements: list[Awaitable[object]] = []
 
-    async def add(self, key: bytes, value: bytes) -> None:
-        partition = self.places.get(key)
-        if partition is None:
-            partition = self.places[key] = (murmur2(key) & POSITIVE) % self.partitions
-        if self.batches[partition].append(key=key, value=value, timestamp=None) is None:
-            await self.send(partition)
-            self.batches[partition].append(key=key, value=value, timestamp=None)
+    async def add(self, records: Iterable[KeyedRecord]) -> int:
+        """Append all records in order and return how many there were."""
+        partitions: dict[bytes, int] = {}
+        batches = self.batches
+        count = 0
+        for key, value in records:
+            partition = partitions.get(key)
+            if partition is None:
+                partition = partitions[key] = (murmur2(key) & POSITIVE) % len(batches)
+            if batches[partition].append(key=key, value=value, timestamp=None) is None:
+                await self.send(partition)
+                batches[partition].append(key=key, value=value, timestamp=None)
+            count += 1
+        return count
 
     async def send(self, partition: int) -> None:
         batch = self.batches[partition]
@@ -88,7 +93,7 @@ class _Filling:
 
     async def settle(self) -> None:
         for acknowledgement in self.acknowledgements:
-            await acknowledgement  # pyright: ignore[reportGeneralTypeIssues]
+            await acknowledgement
         self.acknowledgements.clear()
 
 
@@ -103,9 +108,7 @@ async def _fill(kafka: str, topic: str, records: Iterable[KeyedRecord], partitio
     await producer.start()
     try:
         filling = _Filling(producer, topic, partitions)
-        count = 0
-        for count, (key, value) in enumerate(records, start=1):  # noqa: B007
-            await filling.add(key, value)
+        count = await filling.add(records)
         for partition in range(partitions):
             await filling.send(partition)
         await filling.settle()

@@ -78,6 +78,8 @@ async def running(
 
     Args:
         argv: the program and its arguments.
+        scratch: the folder of its log.
+        name: of its log.
         environment: added to this process's own.
         cores: the processor numbers it may use; empty: all.
     """
@@ -108,10 +110,10 @@ async def answered(
     cores: frozenset[int] = frozenset(),
     seconds: float,
 ) -> bytes:
-    """Run a program to its end and return the last line that it printed.
+    """Run a program to its end and return the last line of JSON that it printed.
 
     Raises:
-        ChildFailedError: it failed, printed nothing or took more than ``seconds``.
+        ChildFailedError: it failed, printed no JSON or took more than ``seconds``.
     """
     async with running(
         argv, scratch=scratch, name=name, environment=environment, cores=cores
@@ -120,7 +122,7 @@ async def answered(
             printed, _ = await asyncio.wait_for(child.process.communicate(stdin), seconds)
         except TimeoutError as error:
             raise ChildFailedError(f"{name} after {seconds} s: {child.complaint()}") from error
-        lines = printed.splitlines()
+        lines = [line for line in printed.splitlines() if line.startswith(b"{")]
         if child.process.returncode != 0 or not lines:
             raise ChildFailedError(f"{name}, {child.complaint()}")
         return lines[-1]
