@@ -1,0 +1,1 @@
+"""What every projection stands on: reading, checkpoints, versions, outbox, failures, generations."""

@@ -1,0 +1,282 @@
+"""Applying a batch of records: decode, resolve versions, load, fold, and commit in one transaction.
+
+Guarantee: the rows, the outbox and the checkpoint of a batch commit together or not at all. A
+record that cannot be applied is found by bisection and stands in the dead letters, written by the
+same kind of transaction; all others are applied.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from contracts import codec
+from contracts.cloudevent import CloudEvent
+from contracts.definitions.catalogue import Snapshot
+from contracts.events import (
+    CUSTOM_EVENT,
+    EVENT_WITHDRAWN,
+    PROFILE_CHANGED,
+    CustomEvent,
+    EventData,
+    EventWithdrawn,
+    ProfileChanged,
+)
+from contracts.identifiers import derived_id
+from projections.kernel import checkpoint as checkpoints
+from projections.kernel import dead_letters, outbox
+from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.dead_letters import DeadLetter
+from projections.kernel.errors import InvalidRecordError
+from projections.kernel.facts import FactsOfBatch, place_of
+from projections.kernel.failures import Decision, decide, reason_of, remember_dead
+from projections.kernel.outbox import OutboxRow, source_of
+from projections.kernel.projection import Definitions, Output, Projection, Step
+from services.runtime.kafka.consumer import Incoming
+from services.runtime.postgres import Session, translated
+
+W = TypeVar("W")
+
+_decoders: dict[str, msgspec.json.Decoder[EventData]] = {
+    CUSTOM_EVENT: codec.decoder(CustomEvent),
+    PROFILE_CHANGED: codec.decoder(ProfileChanged),
+    EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
+}
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transaction committed: the checkpoint now, and the outbox row to relay."""
+
+    checkpoint: Checkpoint
+    outbox: OutboxRow | None
+    dead_letters: int = 0
+
+
+class Applier(Generic[W]):
+    """Applies batches of one partition to one generation, on a session of its own."""
+
+    def __init__(
+        self,
+        projection: Projection[W],
+        session: Session,
+        definitions: Definitions,
+        *,
+        live: bool,
+        partitions: int,
+    ) -> None:
+        self._projection = projection
+        self._session = session
+        self._definitions = definitions
+        self._live = live
+        self._partitions = partitions
+        self._working = projection.working_set()
+        self._snapshots: dict[tuple[str, int], Snapshot] = {}
+
+    def forget(self) -> None:
+        """Drop what is held in memory, since the last transaction may not have committed."""
+        self._working = self._projection.working_set()
+
+    async def apply(self, old: Checkpoint, records: Sequence[Incoming]) -> list[Committed]:
+        """Apply records that follow the checkpoint without a gap; answer each commit in order.
+
+        Raises:
+            DatabaseUnavailableError, FencedError, HeldError, TooManyDeadLettersError: nothing after
+                the last answered commit was written; call ``forget`` before anything else.
+        """
+        try:
+            return [await self._commit(old, records)]
+        except Exception as error:
+            if decide(error) is not Decision.BISECT:
+                raise
+            self.forget()
+            if len(records) == 1:
+                return [await self._bury(old, records[0], error)]
+        middle = len(records) // 2
+        first = await self.apply(old, records[:middle])
+        return [*first, *await self.apply(first[-1].checkpoint, records[middle:])]
+
+    async def _commit(self, old: Checkpoint, records: Sequence[Incoming]) -> Committed:
+        reading = _read(old, records)
+        facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
+        places = (place_of(each.record, each.data) for each in reading.decoded)
+        for workspace, revision in reading.checkpoint.progress.revisions.items():
+            await self._definitions.wait_for(workspace, revision)
+        with translated():
+            await facts.load(self._session, [place for place in places if place is not None])
+            steps = self._steps(old, reading, facts)
+            await self._projection.load(self._session, self._working, steps)
+            outputs = [o for step in steps for o in self._projection.apply(self._working, step)]
+            async with self._session.transaction():
+                return await self._write(old, reading.checkpoint, facts, outputs)
+
+    def _steps(self, old: Checkpoint, reading: Reading, facts: FactsOfBatch) -> list[Step]:
+        return [
+            Step(
+                partition=old.partition,
+                offset=each.offset,
+                at=each.at,
+                record=each.record,
+                data=each.data,
+                snapshot=self._snapshot(each.record.workspace, each.revision),
+                change=facts.change(
+                    each.record, each.data, at=each.at, offset=each.offset, revision=each.revision
+                ),
+            )
+            for each in reading.decoded
+        ]
+
+    def _snapshot(self, workspace: str, revision: int) -> Snapshot:
+        found = self._snapshots.get((workspace, revision))
+        if found is None:
+            found = self._definitions.catalogue.at(workspace, revision)
+            self._snapshots = {
+                key: each for key, each in self._snapshots.items() if key[0] != workspace
+            }
+            self._snapshots[workspace, revision] = found
+        return found
+
+    async def _write(
+        self, old: Checkpoint, new: Checkpoint, facts: FactsOfBatch, outputs: list[Output]
+    ) -> Committed:
+        """Write inside the transaction; the checkpoint goes first so that a zombie changes nothing.
+
+        The sequence moves last, once the outputs that only rows can tell are known.
+        """
+        await checkpoints.move(self._session, old, new)
+        await facts.write(self._session)
+        outputs += await self._projection.write(self._session, self._working, live=self._live)
+        return await self._put_out(new, outputs)
+
+    async def _put_out(self, new: Checkpoint, outputs: Sequence[Output]) -> Committed:
+        if not outputs or not self._live:
+            return Committed(checkpoint=new, outbox=None)
+        records = outbox.encode_outputs(
+            outputs,
+            source=source_of(self._projection.name, new.partition),
+            partition=new.partition,
+            partitions=self._partitions,
+            sequence=new.progress.sequence,
+        )
+        return await self._keep(new, records, len(outputs))
+
+    async def _keep(self, new: Checkpoint, records: bytes, count: int) -> Committed:
+        """Keep output records with the checkpoint that has their sequences."""
+        sequence = new.progress.sequence
+        row = OutboxRow(sequence_first=sequence + 1, records=records)
+        await outbox.insert(self._session, new.partition, row)
+        moved = msgspec.structs.replace(
+            new, progress=msgspec.structs.replace(new.progress, sequence=sequence + count)
+        )
+        await checkpoints.move(self._session, new, moved)
+        return Committed(checkpoint=moved, outbox=row)
+
+    async def _bury(self, old: Checkpoint, incoming: Incoming, error: Exception) -> Committed:
+        """Put one record into the dead letters, in the transaction that passes over it."""
+        letter = DeadLetter(
+            projection=self._projection.name,
+            partition=old.partition,
+            offset=incoming.offset,
+            at=max(old.logical_time, incoming.appended_at),
+            reason=reason_of(error),
+            key=incoming.key,
+            value=incoming.value,
+        )
+        new = msgspec.structs.replace(
+            old,
+            next_offset=incoming.offset + 1,
+            record_id=record_id(incoming),
+            logical_time=letter.at,
+            progress=msgspec.structs.replace(
+                old.progress, dead=remember_dead(old.progress.dead, incoming.offset)
+            ),
+        )
+        with translated():
+            async with self._session.transaction():
+                await checkpoints.move(self._session, old, new)
+                await dead_letters.insert(self._session, letter)
+                if not self._live:
+                    return Committed(checkpoint=new, outbox=None, dead_letters=1)
+                records = dead_letters.encode(
+                    letter,
+                    source=source_of(self._projection.name, old.partition),
+                    sequence=new.progress.sequence + 1,
+                )
+                kept = await self._keep(new, records, 1)
+                return msgspec.structs.replace(kept, dead_letters=1)
+
+
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that concerns projections, at its place."""
+
+    offset: int
+    at: datetime
+    revision: int
+    record: CloudEvent
+    data: EventData
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as read: what concerns projections, and where the checkpoint stands after it."""
+
+    checkpoint: Checkpoint
+    decoded: list[Decoded]
+
+
+def _read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
+    """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
+    sources, revisions = dict(old.progress.sources), dict(old.progress.revisions)
+    at, last_id = old.logical_time, old.record_id
+    decoded: list[Decoded] = []
+    for incoming in records:
+        record = _decode(incoming)
+        at, last_id = max(at, incoming.appended_at), record.id
+        revision = max(revisions.get(record.workspace, 0), record.definitionsrevision)
+        revisions[record.workspace] = revision
+        if isinstance(record.sequence, str):
+            sequence = int(record.sequence)
+            if sequence <= sources.get(record.source, 0):
+                continue
+            sources[record.source] = sequence
+        decoder = _decoders.get(record.type)
+        if decoder is None:
+            continue
+        decoded.append(
+            Decoded(
+                offset=incoming.offset,
+                at=at,
+                revision=revision,
+                record=record,
+                data=_decode_data(decoder, record),
+            )
+        )
+    after = msgspec.structs.replace(
+        old,
+        next_offset=records[-1].offset + 1,
+        record_id=last_id,
+        logical_time=at,
+        progress=msgspec.structs.replace(old.progress, sources=sources, revisions=revisions),
+    )
+    return Reading(checkpoint=after, decoded=decoded)
+
+
+def _decode(incoming: Incoming) -> CloudEvent:
+    try:
+        return codec.decode_record(incoming.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecordError("not a CloudEvent", str(error)) from error
+
+
+def _decode_data(decoder: msgspec.json.Decoder[EventData], record: CloudEvent) -> EventData:
+    try:
+        return decoder.decode(record.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecordError(f"not a {record.type}", str(error)) from error
+
+
+def record_id(incoming: Incoming) -> str:
+    """Name a record as the checkpoint remembers it: its id, or a digest where it has none."""
+    try:
+        return codec.decode_record(incoming.value).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return derived_id("undecodable_", incoming.value.hex())

@@ -1,0 +1,124 @@
+"""A partition's place in its generation, and who may move it.
+
+Guarantee: ``move`` is the first statement of the transaction that writes a batch's rows, and
+changes nothing unless the owner is still the owner and the batch starts where the rows end.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import LiteralString
+
+import msgspec
+
+from projections.kernel.errors import FencedError, HeldError
+from services.runtime.postgres import Session
+
+LOG_START = datetime(1970, 1, 1, tzinfo=UTC)
+"""Logical time of a partition before its first record."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What else is known at a place, all of it a function of the log up to there.
+
+    ``revisions``: definitions revision in force, by workspace. ``sources``: last sequence applied,
+    by source. ``sequence``: of the last output record. ``dead``: offsets of recent dead letters.
+    """
+
+    revisions: dict[str, int] = {}
+    sources: dict[str, int] = {}
+    sequence: int = 0
+    dead: tuple[int, ...] = ()
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a partition stands. ``record_id`` is that of the record before ``next_offset``."""
+
+    partition: int
+    next_offset: int
+    owner_epoch: int
+    record_id: str | None
+    logical_time: datetime
+    progress: Progress
+    hold_at: int | None = None
+
+
+_COLUMNS: LiteralString = (
+    "partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at"
+)
+_CLAIM: LiteralString = f"""
+UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL
+WHERE partition = %s RETURNING {_COLUMNS}"""
+_READ: LiteralString = f"SELECT {_COLUMNS} FROM checkpoints WHERE partition = %s"
+_MOVE: LiteralString = """
+UPDATE checkpoints
+SET next_offset = %s, record_id = %s, logical_time = %s, progress = %s::jsonb
+WHERE partition = %s AND next_offset = %s AND owner_epoch = %s
+    AND (hold_at IS NULL OR hold_at >= %s)"""
+_STOP: LiteralString = """
+UPDATE checkpoints SET stopped = %s WHERE partition = %s AND owner_epoch = %s"""
+
+_decode_progress = msgspec.json.Decoder(Progress).decode
+
+
+async def claim(session: Session, partition: int) -> Checkpoint:
+    """Take a partition over: whoever held it before can commit nothing from now on."""
+    return await _one(session, _CLAIM, partition)
+
+
+async def read(session: Session, partition: int) -> Checkpoint:
+    """Read a partition's checkpoint without claiming it."""
+    return await _one(session, _READ, partition)
+
+
+async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
+    """Move a checkpoint inside the batch's transaction, before anything else is written.
+
+    Raises:
+        FencedError: the partition has another owner or stands elsewhere.
+        HeldError: an operator holds the generation before ``new.next_offset``.
+    """
+    cursor = await session.execute(
+        _MOVE,
+        (
+            new.next_offset,
+            new.record_id,
+            new.logical_time,
+            msgspec.json.encode(new.progress).decode(),
+            old.partition,
+            old.next_offset,
+            old.owner_epoch,
+            new.next_offset,
+        ),
+    )
+    if cursor.rowcount == 1:
+        return
+    present = await read(session, old.partition)
+    if present.owner_epoch == old.owner_epoch and present.next_offset == old.next_offset:
+        raise HeldError
+    raise FencedError
+
+
+async def stop(session: Session, checkpoint: Checkpoint, reason: str) -> None:
+    """Write why this partition stands still, for people to read."""
+    await session.execute(_STOP, (reason, checkpoint.partition, checkpoint.owner_epoch))
+
+
+async def _one(session: Session, statement: LiteralString, partition: int) -> Checkpoint:
+    row = await (await session.execute(statement, (partition,))).fetchone()
+    assert row is not None, "a generation has a checkpoint for every partition"
+    return Checkpoint(
+        partition=row[0],
+        next_offset=row[1],
+        owner_epoch=row[2],
+        record_id=row[3],
+        logical_time=row[4],
+        progress=_decode_progress(row[5]),
+        hold_at=row[6],
+    )
+
+
+def newer(known: Mapping[str, int], name: str, number: int) -> dict[str, int]:
+    """Return the mapping with ``name`` at ``number`` if that is greater, else as it was."""
+    if number <= known.get(name, -1):
+        return dict(known)
+    return {**known, name: number}

@@ -1,0 +1,33 @@
+"""What stops or turns a processor, each with the sentence an operator reads."""
+
+
+class InvalidRecordError(Exception):
+    """This record cannot be applied; it becomes a dead letter."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class FencedError(Exception):
+    """Another process owns this partition now; nothing of this batch was written."""
+
+
+class HeldError(Exception):
+    """The generation is held at an offset that this batch would pass."""
+
+
+class DivergedError(Exception):
+    """The log is not the one this read model was made from; rebuild it or restore the log."""
+
+
+class TooManyDeadLettersError(Exception):
+    """Too many records of late could not be applied; look at the dead letters before going on."""
+
+    def __init__(self, count: int, window: int) -> None:
+        super().__init__(f"{count} dead letters within the last {window} records")
+
+
+class ModelVersionError(Exception):
+    """The generation was written by another version of the model; rebuild into a new one."""

@@ -1,0 +1,54 @@
+-- The kernel's own tables in the schema of every generation.
+
+CREATE TABLE checkpoints (
+    partition integer CONSTRAINT checkpoints_have_one_row_a_partition PRIMARY KEY,
+    next_offset bigint NOT NULL,
+    owner_epoch bigint NOT NULL,
+    record_id text,              -- of the record before next_offset; null at the start
+    logical_time timestamptz NOT NULL,
+    progress jsonb NOT NULL,     -- projections.kernel.checkpoint.Progress
+    hold_at bigint,              -- never go past this offset (compare)
+    stopped text,                -- why this partition stands still, for people
+    CONSTRAINT checkpoints_stay_within_the_hold CHECK (hold_at IS NULL OR next_offset <= hold_at)
+);
+
+CREATE TABLE facts (
+    workspace text NOT NULL,
+    customer uuid NOT NULL,
+    fact uuid NOT NULL,
+    ordinal integer NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    counted_at timestamptz NOT NULL,
+    deleted_at timestamptz,
+    withdrawn boolean NOT NULL,
+    revision bigint NOT NULL,
+    record_offset bigint NOT NULL,
+    content text,
+    CONSTRAINT facts_have_one_row_a_customer PRIMARY KEY (workspace, customer, fact)
+);
+
+CREATE TABLE outbox (
+    partition integer NOT NULL,
+    sequence_first bigint NOT NULL,
+    records bytea NOT NULL,      -- encoded in order: projections.kernel.outbox
+    CONSTRAINT outbox_has_one_row_a_transaction PRIMARY KEY (partition, sequence_first)
+);
+
+CREATE TABLE relays (
+    partition integer NOT NULL,
+    topic text NOT NULL,
+    target integer NOT NULL,
+    next_offset bigint NOT NULL, -- nothing of ours that is unacknowledged stands before it
+    CONSTRAINT relays_have_one_row_a_target PRIMARY KEY (partition, topic, target)
+);
+
+CREATE TABLE dead_letters (
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    at timestamptz NOT NULL,
+    reason text NOT NULL,        -- the kind of failure
+    detail text NOT NULL,        -- without personal data
+    key bytea NOT NULL,
+    record bytea NOT NULL,
+    CONSTRAINT dead_letters_have_one_row_a_record PRIMARY KEY (partition, record_offset)
+);

@@ -1,0 +1,229 @@
+"""Output records: committed with the rows that caused them, appended to Kafka after.
+
+Guarantee: each output record of a live generation is appended at least once and in order, with a
+sequence that grows by one within its source. It may stand twice when a relay was killed between
+append and acknowledgement; a reader who keeps the last sequence of each source passes over that.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import LiteralString
+
+import msgspec
+
+from contracts import codec
+from contracts.cloudevent import CloudEvent, spell_sequence
+from contracts.partitioner import partition_of
+from projections.kernel.projection import Output
+from services.runtime.kafka.consumer import Consumer
+from services.runtime.kafka.producer import Outgoing, Producer
+from services.runtime.postgres import Session
+
+APPEND_SECONDS = 10.0
+"""How long one append of the relay may take before it is tried again."""
+SCAN_RECORDS_MAX = 5_000
+"""Records read at once while looking for what a killed relay had appended."""
+
+
+class Relayed(msgspec.Struct, frozen=True, array_like=True):
+    """One output record as the outbox holds it."""
+
+    topic: str
+    target: int
+    sequence: int
+    key: bytes
+    value: bytes
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The output records of one transaction, in order."""
+
+    sequence_first: int
+    records: bytes
+
+
+encode_relayed = msgspec.msgpack.Encoder().encode
+"""Encode a list of ``Relayed`` as an outbox row holds it."""
+_decode = msgspec.msgpack.Decoder(list[Relayed]).decode
+
+_INSERT: LiteralString = (
+    "INSERT INTO outbox (partition, sequence_first, records) VALUES (%s, %s, %b)"
+)
+_PENDING: LiteralString = """
+SELECT sequence_first, records FROM outbox WHERE partition = %s ORDER BY sequence_first"""
+_RELAYS: LiteralString = "SELECT topic, target, next_offset FROM relays WHERE partition = %s"
+_EXPECT: LiteralString = """
+INSERT INTO relays (partition, topic, target, next_offset) VALUES (%s, %s, %s, %s)
+ON CONFLICT ON CONSTRAINT relays_have_one_row_a_target DO NOTHING"""
+_RELAYED: LiteralString = """
+WITH done AS (DELETE FROM outbox WHERE partition = %(partition)s AND sequence_first = %(first)s)
+UPDATE relays r SET next_offset = n.next_offset
+FROM unnest(%(topics)s::text[], %(targets)s::int[], %(offsets)s::bigint[])
+    AS n (topic, target, next_offset)
+WHERE r.partition = %(partition)s AND r.topic = n.topic AND r.target = n.target"""
+
+
+def source_of(projection: str, partition: int) -> str:
+    """Name the source that a partition's output records bear."""
+    return f"{projection}/{partition}"
+
+
+def encode_outputs(
+    outputs: Iterable[Output], *, source: str, partition: int, partitions: int, sequence: int
+) -> bytes:
+    """Encode outputs in order for an outbox row.
+
+    Args:
+        sequence: of the last output record before these; each takes the next one.
+    """
+    relayed: list[Relayed] = []
+    for output in outputs:
+        sequence += 1
+        cause = output.cause
+        key = output.customer.encode()
+        own = output.customer == cause.record.subject
+        value = codec.encode(_record(output, source=source, sequence=sequence))
+        target = partition if own else partition_of(key, partitions)
+        relayed.append(Relayed(output.topic, target, sequence, key, value))
+    return encode_relayed(relayed)
+
+
+def _record(output: Output, *, source: str, sequence: int) -> CloudEvent:
+    cause = output.cause.record
+    return CloudEvent(
+        id=output.id,
+        source=source,
+        type=output.type,
+        subject=output.customer,
+        time=output.time,
+        workspace=cause.workspace,
+        recordedtime=output.cause.at,
+        definitionsrevision=output.cause.snapshot.revision,
+        causationid=cause.id,
+        correlationid=cause.correlationid,
+        sequence=spell_sequence(sequence),
+        data=output.data,
+    )
+
+
+async def insert(session: Session, partition: int, row: OutboxRow) -> None:
+    """Write an outbox row inside the transaction that caused it."""
+    await session.execute(_INSERT, (partition, row.sequence_first, row.records))
+
+
+class Relay:
+    """Appends one partition's outbox rows in order; used by the partition's owner alone."""
+
+    def __init__(
+        self,
+        session: Session,
+        producer: Producer,
+        reader: Callable[[str], Consumer],
+        *,
+        projection: str,
+        partition: int,
+    ) -> None:
+        self._session = session
+        self._producer = producer
+        self._reader = reader
+        self._partition = partition
+        self._source = source_of(projection, partition)
+        self._targets: dict[tuple[str, int], int] = {}
+
+    async def recover(self) -> None:
+        """Append what an earlier owner left, passing over what it had appended after all."""
+        rows = await (await self._session.execute(_RELAYS, (self._partition,))).fetchall()
+        self._targets = {(row[0], row[1]): row[2] for row in rows}
+        pending = await (await self._session.execute(_PENDING, (self._partition,))).fetchall()
+        if not pending:
+            return
+        appended = {
+            target: await self._last_sequence(*target, offset)
+            for target, offset in self._targets.items()
+        }
+        for sequence_first, records in pending:
+            await self.send(
+                OutboxRow(sequence_first=sequence_first, records=records), appended=appended
+            )
+
+    async def send(
+        self, row: OutboxRow, *, appended: dict[tuple[str, int], int] | None = None
+    ) -> None:
+        """Append a row's records and forget the row once all are acknowledged.
+
+        Args:
+            appended: last sequence that already stands in each target.
+
+        Raises:
+            OutcomeUnknownError, KafkaUnavailableError: call ``recover`` and go on from there.
+        """
+        done = {} if appended is None else appended
+        for target, records in _by_target(_decode(row.records)).items():
+            await self._expect(target)
+            missing = [r for r in records if r.sequence > done.get(target, 0)]
+            if missing:
+                self._targets[target] = await self._append(target, missing)
+        topics = list(self._targets)
+        await self._session.execute(
+            _RELAYED,
+            {
+                "partition": self._partition,
+                "first": row.sequence_first,
+                "topics": [topic for topic, _ in topics],
+                "targets": [target for _, target in topics],
+                "offsets": [self._targets[each] for each in topics],
+            },
+        )
+
+    async def _append(self, target: tuple[str, int], records: Sequence[Relayed]) -> int:
+        topic, partition = target
+        acks = await self._producer.append(
+            topic,
+            partition,
+            [Outgoing(record.key, record.value) for record in records],
+            deadline_seconds=APPEND_SECONDS,
+        )
+        ack, count = acks[-1]
+        return ack.base_offset + count
+
+    async def _expect(self, target: tuple[str, int]) -> None:
+        """Note where a target ends before the first record of ours goes there."""
+        if target in self._targets:
+            return
+        topic, partition = target
+        consumer = self._reader(topic)
+        await consumer.assign({partition: 0})
+        try:
+            end = (await consumer.end_offsets([partition]))[partition]
+        finally:
+            await consumer.stop()
+        await self._session.execute(_EXPECT, (self._partition, topic, partition, end))
+        self._targets[target] = end
+
+    async def _last_sequence(self, topic: str, partition: int, offset: int) -> int:
+        """Find the last sequence of ours in a target, from an offset on; 0 where there is none."""
+        consumer = self._reader(topic)
+        await consumer.assign({partition: offset})
+        last = 0
+        try:
+            end = (await consumer.end_offsets([partition]))[partition]
+            while offset < end:
+                for found in await consumer.poll(partition, records_max=SCAN_RECORDS_MAX):
+                    last = max(last, _sequence_from(found.value, self._source))
+                    offset = found.offset + 1
+        finally:
+            await consumer.stop()
+        return last
+
+
+def _sequence_from(value: bytes, source: str) -> int:
+    record = codec.decode_record(value)
+    if record.source != source or not isinstance(record.sequence, str):
+        return 0
+    return int(record.sequence)
+
+
+def _by_target(records: Iterable[Relayed]) -> dict[tuple[str, int], list[Relayed]]:
+    grouped: dict[tuple[str, int], list[Relayed]] = {}
+    for record in records:
+        grouped.setdefault((record.topic, record.target), []).append(record)
+    return grouped

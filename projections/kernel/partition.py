@@ -1,0 +1,257 @@
+"""One partition of one generation, owned by this process until it is revoked.
+
+Guarantee: nothing is applied before the checkpoint was claimed, the record before ``next_offset``
+was read again and its id found as remembered. Errors that time heals are retried without limit,
+each time from what Postgres says is committed; what time does not heal stops the partition with
+its reason written down.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from projections.kernel import checkpoint as checkpoints
+from projections.kernel.batch import Applier, Committed, record_id
+from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.errors import DivergedError, HeldError
+from projections.kernel.failures import Decision, decide
+from projections.kernel.outbox import OutboxRow, Relay
+from projections.kernel.projection import Definitions, Projection
+from services.runtime.kafka.consumer import Consumer, Incoming
+from services.runtime.kafka.producer import Producer
+from services.runtime.postgres import (
+    DatabaseUnavailableError,
+    Session,
+    connect,
+    translated,
+)
+
+W = TypeVar("W")
+
+RECORDS_MAX = 20_000
+"""Records of one transaction when behind: larger ones gain nothing measurable."""
+RELAY_ROWS_MAX = 8
+"""Outbox rows handed to the relay and not yet appended; the next batch waits for room."""
+RETRY_SECONDS_MAX = 1.0
+RETRY_SECONDS_FIRST = 0.1
+HOLD_SECONDS = 0.05
+"""How often a held partition looks whether it may go on."""
+RECLAIM_SECONDS = 7.0
+"""How long a fenced owner waits: longer than a group session, so a real loss shows first."""
+PROBE_TRIES_MAX = 40
+"""Polls for the record before ``next_offset`` before Kafka counts as unavailable."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the partitions of one reader share."""
+
+    conninfo: str
+    schema: str
+    live: bool
+    partitions: int
+    consumer: Consumer
+    definitions: Definitions
+    producer: Producer
+    reader_of: Callable[[str], Consumer]
+    report: Callable[[int, str | None], None]
+    """Told why a partition does not move now (a sentence), or None when it does."""
+    applied: Callable[[int, Checkpoint, int], None]
+    """Told after each commit: records applied, the checkpoint now, and dead letters."""
+    committed: Callable[[], None]
+    """Told after each commit of a live generation, for those who wait for its rows."""
+
+
+class PartitionOwner(Generic[W]):
+    """Runs one partition of a generation until cancelled."""
+
+    def __init__(self, projection: Projection[W], wiring: Wiring, partition: int) -> None:
+        self._projection = projection
+        self._wiring = wiring
+        self._partition = partition
+
+    async def run(self) -> None:
+        """Own the partition: claim, verify, apply; start over after what time heals."""
+        wait = RETRY_SECONDS_FIRST
+        while True:
+            try:
+                await self._own()
+            except Exception as error:
+                decision = decide(error)
+                self._wiring.report(self._partition, f"{type(error).__name__}: {error}")
+                _log.warning(
+                    "a partition does not move",
+                    projection=self._projection.name,
+                    partition=self._partition,
+                    decision=decision.value,
+                    error=type(error).__name__,
+                    detail=str(error),
+                )
+                if decision is Decision.STOP:
+                    await self._write_down(error)
+                    return
+                if decision is Decision.BISECT:
+                    raise
+                wait = RECLAIM_SECONDS if decision is Decision.RECLAIM else wait
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, RETRY_SECONDS_MAX)
+
+    async def _own(self) -> None:
+        wiring = self._wiring
+        session = await connect(wiring.conninfo, schema=wiring.schema)
+        relaying = await connect(wiring.conninfo, schema=wiring.schema)
+        try:
+            with translated():
+                for each in (session, relaying):
+                    await prefer_key_lookups(each)
+                held = await checkpoints.claim(session, self._partition)
+            await self._verify(held)
+            async with asyncio.TaskGroup() as tasks:
+                relay = _RelayTask(self._projection.name, wiring, relaying, self._partition)
+                tasks.create_task(relay.run())
+                tasks.create_task(self._follow(session, held, relay))
+        except* Exception as group:
+            raise _first(group) from group
+        finally:
+            for each in (session, relaying):
+                with suppress(Exception):
+                    await each.close()
+
+    async def _verify(self, held: Checkpoint) -> None:
+        """Read the record before ``next_offset`` again; go on only if its id stands there."""
+        consumer = self._wiring.consumer
+        end = (await consumer.end_offsets([self._partition]))[self._partition]
+        if end < held.next_offset:
+            raise DivergedError(
+                f"partition {self._partition} ends at {end}, the checkpoint is {held.next_offset}"
+            )
+        if not held.next_offset:
+            consumer.resume_at(self._partition, 0)
+            return
+        consumer.resume_at(self._partition, held.next_offset - 1)
+        before = await self._one_record(consumer)
+        if before.offset != held.next_offset - 1 or record_id(before) != held.record_id:
+            raise DivergedError(
+                f"partition {self._partition} has another record at {held.next_offset - 1}"
+            )
+
+    async def _one_record(self, consumer: Consumer) -> Incoming:
+        for _ in range(PROBE_TRIES_MAX):
+            for record in await consumer.poll(self._partition, records_max=1):
+                return record
+        raise TimeoutError(f"no record of partition {self._partition} came")
+
+    async def _follow(self, session: Session, held: Checkpoint, relay: "_RelayTask") -> None:
+        wiring = self._wiring
+        applier = Applier(
+            self._projection,
+            session,
+            wiring.definitions,
+            live=wiring.live,
+            partitions=wiring.partitions,
+        )
+        wiring.report(self._partition, None)
+        wiring.applied(0, held, 0)
+        while True:
+            records = await wiring.consumer.poll(self._partition, records_max=RECORDS_MAX)
+            if not records:
+                continue
+            if records[0].offset != held.next_offset:
+                raise DivergedError(
+                    f"partition {self._partition} goes on at {records[0].offset}, "
+                    f"the checkpoint is {held.next_offset}"
+                )
+            held = await self._apply(applier, session, held, records, relay)
+
+    async def _apply(
+        self,
+        applier: Applier[W],
+        session: Session,
+        held: Checkpoint,
+        records: Sequence[Incoming],
+        relay: "_RelayTask",
+    ) -> Checkpoint:
+        """Apply all records, waiting wherever an operator holds the generation."""
+        while records:
+            now = [r for r in records if held.hold_at is None or r.offset < held.hold_at]
+            try:
+                if not now:
+                    raise HeldError
+                commits = await applier.apply(held, now)
+            except HeldError:
+                applier.forget()
+                await asyncio.sleep(HOLD_SECONDS)
+                with translated():
+                    present = await checkpoints.read(session, self._partition)
+                held = msgspec.structs.replace(held, hold_at=present.hold_at)
+                continue
+            for commit in commits:
+                await self._after(held, commit, relay)
+                held = commit.checkpoint
+            records = [r for r in records if r.offset >= held.next_offset]
+        return held
+
+    async def _after(self, held: Checkpoint, commit: Committed, relay: "_RelayTask") -> None:
+        if commit.outbox is not None:
+            await relay.rows.put(commit.outbox)
+        count = commit.checkpoint.next_offset - held.next_offset
+        self._wiring.applied(count, commit.checkpoint, commit.dead_letters)
+        self._wiring.committed()
+
+    async def _write_down(self, error: Exception) -> None:
+        """Write why the partition stands still; a fenced owner writes nothing."""
+        with suppress(DatabaseUnavailableError):
+            session = await connect(self._wiring.conninfo, schema=self._wiring.schema)
+            try:
+                with translated():
+                    present = await checkpoints.read(session, self._partition)
+                    await checkpoints.stop(session, present, f"{_kind(error)}: {error}")
+            finally:
+                await session.close()
+
+
+class _RelayTask:
+    """Relays one partition's outbox rows behind its batches."""
+
+    def __init__(
+        self, projection: str, wiring: Wiring, session: Session, partition: int
+    ) -> None:
+        self.rows: asyncio.Queue[OutboxRow] = asyncio.Queue(RELAY_ROWS_MAX)
+        self._live = wiring.live
+        self._relay = Relay(
+            session, wiring.producer, wiring.reader_of, projection=projection, partition=partition
+        )
+
+    async def run(self) -> None:
+        """Append what an earlier owner left, then each row as it comes."""
+        if not self._live:
+            return
+        with translated():
+            await self._relay.recover()
+            while True:
+                await self._relay.send(await self.rows.get())
+
+
+async def prefer_key_lookups(session: Session) -> None:
+    """Make every join of this session a lookup by key: the sets of keys come from us."""
+    await session.execute(
+        "SELECT set_config('enable_hashjoin', 'off', false),"
+        " set_config('enable_mergejoin', 'off', false),"
+        " set_config('enable_seqscan', 'off', false),"
+        " set_config('jit', 'off', false)"
+    )
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
+
+
+def _kind(error: Exception) -> str:
+    return "diverged" if isinstance(error, DivergedError) else "stopped"
+

@@ -1,0 +1,121 @@
+"""The port between the kernel and a projection.
+
+Guarantee: a projection is a model (pure), a store (sets of rows) and this description of the two;
+the kernel does everything else. ``projections/README.md`` shows how to write one.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from contracts.cloudevent import CloudEvent
+from contracts.definitions.catalogue import Catalogue, Snapshot
+from contracts.events import EventData
+from contracts.versions import Change
+from services.runtime.postgres import Session
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One record at its place, with all that a model may know besides its own rows.
+
+    ``at`` is the partition's logical time there, ``snapshot`` the definitions in force there,
+    ``change`` what the record does to its fact (None where the record is about no fact).
+    """
+
+    partition: int
+    offset: int
+    at: datetime
+    record: CloudEvent
+    data: EventData
+    snapshot: Snapshot
+    change: Change | None
+
+    @property
+    def merges_profile(self) -> bool:
+        """Whether the record's profile fields count: not those of a stale or repeated version."""
+        return self.change is None or self.change.is_effective
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that a model wants appended, keyed by its customer; ``id`` derives from the cause.
+
+    ``time`` is when it occurred. ``cause`` is the step whose record caused it.
+    """
+
+    topic: str
+    type: str
+    id: str
+    customer: str
+    time: datetime
+    data: msgspec.Raw
+    cause: Step
+
+
+class Definitions(Protocol):
+    """The definitions as this process has read them so far."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Every revision read so far."""
+        ...
+
+    async def wait_for(self, workspace: str, revision: int) -> None:
+        """Return once the workspace's definitions are known up to this revision."""
+        ...
+
+
+W = TypeVar("W")
+
+
+class Projection(Protocol[W]):
+    """What the kernel asks of a projection. ``W`` is a partition's working set in memory.
+
+    The working set belongs to one partition: rows read so far (bounded) and changes not yet
+    written. It is dropped whenever a transaction did not surely commit.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in groups, schemas, metrics: ``loyalty``."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Version of the model: a generation is written by one version only."""
+        ...
+
+    @property
+    def migrations(self) -> Path:
+        """Folder of the DDL of its tables."""
+        ...
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether ``Change.before`` must carry the content of every fact, not only of versions."""
+        ...
+
+    def working_set(self) -> W:
+        """Make an empty working set for a partition."""
+        ...
+
+    async def load(self, session: Session, working: W, steps: Sequence[Step]) -> None:
+        """Read the rows that these steps may touch into the working set, by sets."""
+        ...
+
+    def apply(self, working: W, step: Step) -> Iterable[Output]:
+        """Fold one step into the working set; pure besides that. What it raises is a dead letter."""
+        ...
+
+    async def write(self, session: Session, working: W, *, live: bool) -> Sequence[Output]:
+        """Write the changes inside the kernel's transaction; return outputs only the rows can tell.
+
+        Called once a batch, after every step was applied.
+        """
+        ...
+
+    async def verify(self, session: Session) -> list[str]:
+        """Check the read model's own laws; answer a sentence for each that is broken."""
+        ...

@@ -1,0 +1,127 @@
+"""One generation's share of the partitions in this process, as the consumer group hands them out.
+
+Guarantee: a partition is run from the moment it is assigned until it is revoked, and its task has
+ended before another process may be told that it is free.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Generic, TypeVar
+
+import structlog
+
+from contracts.topics import CUSTOMER_EVENTS
+from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.generations import Generation
+from projections.kernel.partition import PartitionOwner, Wiring
+from projections.kernel.projection import Definitions, Projection
+from services.runtime import metrics
+from services.runtime.kafka.consumer import Consumer
+from services.runtime.kafka.producer import Producer
+
+W = TypeVar("W")
+
+HINT_SECONDS = 5.0
+"""How often offsets are committed as a hint for lag tools."""
+
+_log = structlog.get_logger(__name__)
+
+
+class GenerationReader(Generic[W]):
+    """Reads ``customer.events`` into one generation until stopped."""
+
+    def __init__(
+        self,
+        projection: Projection[W],
+        generation: Generation,
+        *,
+        kafka: str,
+        prefix: str,
+        conninfo: str,
+        definitions: Definitions,
+        producer: Producer,
+        committed: Callable[[], None],
+    ) -> None:
+        self.generation = generation
+        self.reasons: dict[int, str] = {}
+        self._projection = projection
+        self._next: dict[int, int] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._hinting: asyncio.Task[None] | None = None
+        self._consumer = Consumer(kafka, CUSTOMER_EVENTS, prefix=prefix, group=generation.group)
+        self._wiring = Wiring(
+            conninfo=conninfo,
+            schema=generation.schema,
+            live=generation.state == "live",
+            partitions=generation.partitions,
+            consumer=self._consumer,
+            definitions=definitions,
+            producer=producer,
+            reader_of=lambda topic: Consumer(kafka, topic, prefix=prefix),
+            report=self._report,
+            applied=self._applied,
+            committed=committed,
+        )
+
+    async def start(self) -> None:
+        """Join the group; partitions come when the group hands them out.
+
+        Raises:
+            KafkaUnavailableError: no broker answered.
+        """
+        await self._consumer.join(gained=self._gain, lost=self._lose)
+        self._hinting = asyncio.create_task(self._hint())
+
+    async def stop(self) -> None:
+        """Stop all partitions, then leave the group."""
+        if self._hinting is not None:
+            self._hinting.cancel()
+        await self._lose(list(self._tasks))
+        await self._consumer.stop()
+
+    def not_ready(self) -> list[str]:
+        """Say why partitions of ours do not move, a sentence each."""
+        return [
+            f"partition {partition} of {self.generation.schema}: {reason}"
+            for partition, reason in sorted(self.reasons.items())
+        ]
+
+    async def _gain(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            if partition >= self.generation.partitions:
+                _log.error("the topic has more partitions than the generation", partition=partition)
+                continue
+            self.reasons[partition] = "being claimed"
+            owner = PartitionOwner(self._projection, self._wiring, partition)
+            self._tasks[partition] = asyncio.create_task(owner.run())
+        _log.info(
+            "partitions assigned", schema=self.generation.schema, partitions=sorted(partitions)
+        )
+
+    async def _lose(self, partitions: Collection[int]) -> None:
+        tasks = [task for each in partitions if (task := self._tasks.pop(each, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for partition in partitions:
+            self.reasons.pop(partition, None)
+            self._next.pop(partition, None)
+
+    def _report(self, partition: int, reason: str | None) -> None:
+        if reason is None:
+            self.reasons.pop(partition, None)
+        else:
+            self.reasons[partition] = reason
+
+    def _applied(self, count: int, checkpoint: Checkpoint, dead_letters: int) -> None:
+        self._next[checkpoint.partition] = checkpoint.next_offset
+        metrics.RECORDS_APPLIED.labels(self._projection.name).inc(count)
+        if dead_letters:
+            metrics.DEAD_LETTERS.labels(self._projection.name).inc(dead_letters)
+
+    async def _hint(self) -> None:
+        while True:
+            await asyncio.sleep(HINT_SECONDS)
+            if self._next:
+                await self._consumer.commit_hint(dict(self._next))
