@@ -52,7 +52,7 @@ def kafka_plan(folder: Path, jars: Sequence[Path]) -> tuple[ProcessPlan, str]:
         "--sun-misc-unsafe-memory-access=allow",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
         "-cp",
         ":".join(str(jar) for jar in jars),
     )
