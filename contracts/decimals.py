@@ -50,6 +50,6 @@ def exact_number(value: object) -> int | Decimal | None:
     if isinstance(value, Decimal):
         if not value.is_finite():
             return None
-        if value == value.to_integral_value() and value.adjusted() < 34:
+        if value == value.to_integral_value() and value.adjusted() < DIGITS_MAX:
             return int(value)
     return value

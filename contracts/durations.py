@@ -81,6 +81,8 @@ def add_duration(instant: datetime, duration: Duration, zone: tzinfo) -> datetim
 
     Args:
         instant: aware.
+        duration: months first, then the fixed length.
+        zone: the zone of the wall clock.
     """
     if duration.months:
         instant = _add_months(instant.astimezone(zone), duration.months)

@@ -1,4 +1,4 @@
-"""What is wrong with something that was said: faults with their place, and the error that carries them.
+"""What is wrong with something that was said: faults with their place, and their error.
 
 A fault names one field by its JSON pointer (RFC 6901), missing fields included. Codes are stable
 kebab-case slugs, details are sentences for people.
@@ -26,11 +26,11 @@ class RefusedError(Exception):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
         assert self.faults, "a refusal names at least one fault"
-        super().__init__("; ".join(f"{f.pointer or '/'}: {f.detail}" for f in self.faults))
+        super().__init__("; ".join(f"{f.pointer}: {f.detail}" for f in self.faults))
 
 
 class RevisionAheadError(Exception):
-    """A record is stamped with a definitions revision this process has not read yet; wait for it."""
+    """A record is stamped with a definitions revision that was not read here yet; wait for it."""
 
     def __init__(self, *, workspace: str, revision: int, known: int) -> None:
         self.workspace: str = workspace

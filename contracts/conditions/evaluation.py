@@ -10,18 +10,19 @@ from typing import Final
 
 from msgspec import Struct
 
+from contracts.codec import Json
 from contracts.conditions.operators import compile_check, compile_timed_check
-from contracts.conditions.paths import Path, compile_steps, values_of
+from contracts.conditions.paths import Path, Value, compile_steps, values_of
 from contracts.conditions.syntax import AllOf, AnyOf, Condition, Not, Test
 from contracts.decimals import add_exactly, is_number
 
-NO_METADATA: Final[Mapping[str, object]] = {}
+NO_METADATA: Final[Mapping[str, Json]] = {}
 
 
 class CustomerFacts(Struct, kw_only=True):
     """The profile as a rule sees it; sealed fields are None where they are not known."""
 
-    metadata: Mapping[str, object] = NO_METADATA
+    metadata: Mapping[str, Json] = NO_METADATA
     email: str | None = None
     name: str | None = None
     source_id: str | None = None
@@ -35,7 +36,7 @@ class EventFacts(Struct, kw_only=True):
     Numbers in ``metadata`` are ``int`` or ``Decimal``; ``occurred_at`` is aware.
     """
 
-    metadata: Mapping[str, object] = NO_METADATA
+    metadata: Mapping[str, Json] = NO_METADATA
     goal_value: int | Decimal | None = None
     goal_type: str | None = None
     occurred_at: datetime | None = None
@@ -51,7 +52,7 @@ class Facts(Struct, kw_only=True):
 
 
 Predicate = Callable[[Facts], bool]
-Lookup = Callable[[Facts], object]
+Lookup = Callable[[Facts], Value]
 
 
 class FirstFailure(Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class FirstFailure(Struct, frozen=True, kw_only=True):
     """
 
     pointer: str
-    seen: tuple[object, ...]
+    seen: tuple[Value, ...]
     detail: str
 
 
@@ -127,11 +128,11 @@ def compile_sum(path: Path) -> Callable[[Facts], int | Decimal | None]:
     return total
 
 
-def _customer_metadata(facts: Facts) -> Mapping[str, object]:
+def _customer_metadata(facts: Facts) -> Mapping[str, Json]:
     return facts.customer.metadata
 
 
-def _event_metadata(facts: Facts) -> Mapping[str, object]:
+def _event_metadata(facts: Facts) -> Mapping[str, Json]:
     event = facts.event
     return NO_METADATA if event is None else event.metadata
 
@@ -139,10 +140,11 @@ def _event_metadata(facts: Facts) -> Mapping[str, object]:
 def _metadata_lookup(path: Path) -> Lookup:
     """The path of one key, which most rules use, saves a call."""
     read, is_event = compile_steps(path.steps), path.subject == "event"
-    if len(path.steps) > 1 or path.steps[0].each:
+    first, *others = path.steps
+    if others or first.each:
         metadata = _event_metadata if is_event else _customer_metadata
         return lambda facts: read(metadata(facts))
-    key = path.steps[0].key
+    key = first.key
     if not is_event:
         return lambda facts: facts.customer.metadata.get(key)
     return lambda facts: None if facts.event is None else facts.event.metadata.get(key)
@@ -168,9 +170,7 @@ def _compile_test(test: Test) -> Predicate:
         return lambda facts: bool(values_of(lookup(facts))) is wanted
     if isinstance(test.operand, timedelta):
         timed = compile_timed_check(test.operator, test.operand)
-        return lambda facts: any(
-            timed(value, facts.now) for value in values_of(lookup(facts))
-        )
+        return lambda facts: any(timed(value, facts.now) for value in values_of(lookup(facts)))
     check = compile_check(test.operator, test.operand)
 
     def holds(facts: Facts) -> bool:

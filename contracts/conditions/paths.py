@@ -6,10 +6,13 @@ no array yields none. Keys that hold a dot or a bracket cannot be named.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import Struct
+
+from contracts.codec import Json
 
 Subject = Literal["customer", "event"]
 
@@ -23,7 +26,8 @@ TIME_FIELDS: Final = frozenset({"created_at", "occurred_at"})
 
 _STEP: Final = re.compile(r"(?P<key>[^.\[\]\x00-\x1f\x7f]+)(?P<each>(?:\[\])*)")
 
-Reader = Callable[[Mapping[str, object]], object]
+Value = Json | datetime
+Reader = Callable[[Mapping[str, Json]], Json]
 
 
 class Step(Struct, frozen=True):
@@ -85,9 +89,11 @@ def compile_steps(steps: tuple[Step, ...]) -> Reader:
 
 
 def _compile_keys(keys: tuple[str, ...]) -> Reader:
-    def read(metadata: Mapping[str, object]) -> object:
-        value: object = metadata
-        for key in keys:
+    first, *rest = keys
+
+    def read(metadata: Mapping[str, Json]) -> Json:
+        value = metadata.get(first)
+        for key in rest:
             if not isinstance(value, dict):
                 return None
             value = value.get(key)
@@ -97,19 +103,32 @@ def _compile_keys(keys: tuple[str, ...]) -> Reader:
 
 
 def _compile_each(steps: tuple[Step, ...]) -> Reader:
-    def read(metadata: Mapping[str, object]) -> object:
-        nodes: list[object] = [metadata]
-        for step in steps:
+    first, *rest = steps
+
+    def read(metadata: Mapping[str, Json]) -> Json:
+        nodes = _spread([metadata.get(first.key)], first.each)
+        for step in rest:
             nodes = [node.get(step.key) for node in nodes if isinstance(node, dict)]
-            for _ in range(step.each):
-                nodes = [inner for node in nodes if isinstance(node, list) for inner in node]
-        return [value for node in nodes for value in values_of(node)]
+            nodes = _spread(nodes, step.each)
+        if len(nodes) == 1:
+            return nodes[0]
+        return [value for node in nodes for value in _elements(node)]
 
     return read
 
 
-def values_of(node: object) -> list[object]:
+def _spread(nodes: list[Json], each: int) -> list[Json]:
+    for _ in range(each):
+        nodes = [inner for node in nodes if isinstance(node, list) for inner in node]
+    return nodes
+
+
+def values_of(node: Value) -> Sequence[Value]:
     """The values that a node yields."""
+    return (node,) if isinstance(node, datetime) else _elements(node)
+
+
+def _elements(node: Json) -> list[Json]:
     if node is None:
         return []
     if isinstance(node, list):

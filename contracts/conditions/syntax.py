@@ -24,13 +24,12 @@ from contracts.conditions.paths import (
     parse_path,
 )
 from contracts.errors import UNSUPPORTED, Fault, RefusedError, pointer_to
+from contracts.shapes import is_array, is_object
 
 DEPTH_MAX: Final = 10  # nesting of a condition; people cannot read deeper ones
 NODES_MAX: Final = 100  # conditions in one tree; bounds the cost of one evaluation
 
-_NOT_YET: Final = frozenset(
-    {"segment", "events", "goals", "loyalty", "tier", "referrals", "badge"}
-)
+_NOT_YET: Final = frozenset({"segment", "events", "goals", "loyalty", "tier", "referrals", "badge"})
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -80,6 +79,8 @@ def parse(value: object, pointer: str = "", context: Context | None = None) -> C
     """Read a condition from decoded JSON or YAML.
 
     Args:
+        value: the condition, decoded.
+        context: what it may look at; an event, and sealed fields, where absent.
         pointer: where the condition stands in its document; every fault starts with it.
 
     Raises:
@@ -121,10 +122,9 @@ class _Reader:
             return None
         if depth > DEPTH_MAX:
             return self._fault(pointer, "too-deep", f"is nested deeper than {DEPTH_MAX}")
-        if not isinstance(value, Mapping) or not value:
+        if not is_object(value) or not value:
             return self._fault(pointer, "type", "is not a condition: an object with its test")
-        keys = [str(key) for key in value]
-        return self._read_object(dict(zip(keys, value.values(), strict=True)), pointer, depth)
+        return self._read_object(value, pointer, depth)
 
     def _read_object(
         self, fields: Mapping[str, object], pointer: str, depth: int
@@ -153,7 +153,7 @@ class _Reader:
         if not self._only(fields, name, pointer):
             return None
         listed, below = fields[name], pointer_to(pointer, name)
-        if not isinstance(listed, list | tuple):
+        if not is_array(listed):
             return self._fault(below, "type", "is not an array of conditions")
         read: list[Condition | None] = []
         for index, value in enumerate(listed):

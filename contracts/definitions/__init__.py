@@ -53,6 +53,8 @@ def parse_definition(kind: str, name: str, spec: object, pointer: str = "") -> D
     """Read one definition by itself.
 
     Args:
+        kind: one of ``KINDS``.
+        name: checked by ``check_name``.
         spec: decoded JSON or YAML; numbers ``int`` or ``Decimal`` (a float counts as what its
             shortest form says).
         pointer: where the spec stands: empty for a ``PUT``, ``/<index>/spec`` in an apply.

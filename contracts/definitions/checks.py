@@ -22,6 +22,7 @@ from contracts.definitions.workspaces import WorkspaceSettings
 from contracts.errors import Fault, pointer_to
 
 NUMERIC_TYPES: Final = frozenset({"number", "integer"})
+TIME_TYPES: Final = frozenset({"datetime"})
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -36,11 +37,19 @@ class World(Protocol):
     """What a definition may refer to; a catalogue's snapshot is one."""
 
     @property
-    def workspace_settings(self) -> WorkspaceSettings: ...
+    def workspace_settings(self) -> WorkspaceSettings:
+        """The workspace's own settings."""
+        ...
+
     @property
-    def event_types(self) -> Mapping[str, EventType]: ...
+    def event_types(self) -> Mapping[str, EventType]:
+        """Event types by name."""
+        ...
+
     @property
-    def endpoints(self) -> Mapping[str, Endpoint]: ...
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Endpoints by name."""
+        ...
 
 
 def references(definition: Definition, pointer: str = "") -> tuple[Reference, ...]:
@@ -48,14 +57,14 @@ def references(definition: Definition, pointer: str = "") -> tuple[Reference, ..
     return tuple(_references(definition, pointer))
 
 
-def check_against(
-    definition: Definition, world: World, pointer: str = ""
-) -> tuple[Fault, ...]:
+def check_against(definition: Definition, world: World, pointer: str = "") -> tuple[Fault, ...]:
     """The faults of a definition in a world: undefined references, and what types forbid.
 
     With ``unknown_event_types: allow`` an event type need not be defined to trigger a rule.
 
     Args:
+        definition: what ``parse_definition`` answered.
+        world: everything that would stand beside it.
         pointer: where the definition's spec stands, as it was given to ``parse_definition``.
     """
     undefined = tuple(_undefined(definition, world, pointer))
@@ -110,9 +119,7 @@ def _program_faults(program: LoyaltyProgram, world: World, pointer: str) -> Iter
             yield from _measure_faults(rule, event_type, place)
 
 
-def _condition_faults(
-    condition: Condition | None, event_type: EventType | None
-) -> Iterator[Fault]:
+def _condition_faults(condition: Condition | None, event_type: EventType | None) -> Iterator[Fault]:
     if condition is None or event_type is None:
         return
     for test in tests_of(condition):
@@ -130,7 +137,7 @@ def _test_faults(test: Test, event_type: EventType) -> Iterator[Fault]:
             code="undeclared",
             detail=f"{event_type.name} declares no {test.path.text}",
         )
-    elif declared == {"datetime"} and test.operator not in TIME_OPERATORS:
+    elif declared == TIME_TYPES and test.operator not in TIME_OPERATORS:
         yield Fault(
             pointer=pointer_to(test.pointer, test.operator),
             code="operator",

@@ -1,10 +1,10 @@
 """``event_type``: what may be sent under an event's name.
 
 Either ``properties``, one entry a field of ``metadata``, or ``json_schema`` (2020-12) over the
-whole of it, for nested payloads; neither means that any metadata is taken. ``additional_properties``
-is ``allow`` where it is not given: as in Voucherify, a producer may send more than is declared, and
-``refuse`` is a decision. A ``json_schema`` says this itself. A null for an optional property counts
-as absent; a required one may not be null.
+whole of it, for nested payloads; neither means that any metadata is taken.
+``additional_properties`` is ``allow`` where it is not given: as in Voucherify, a producer may send
+more than is declared, and ``refuse`` is a decision. A ``json_schema`` says this itself. A null for
+an optional property counts as absent; a required one may not be null.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct, structs
 from pydantic import Field
 
-from contracts.definitions.fields import Document, read_document
+from contracts.definitions.fields import Choice, Document, read_document
 from contracts.definitions.json_schemas import check_schema, covers, path_types
 from contracts.definitions.property_types import (
     Property,
@@ -27,6 +27,7 @@ from contracts.definitions.validators import (
     SchemaValidator,
 )
 from contracts.errors import Fault, RefusedError, pointer_to
+from contracts.shapes import is_object
 
 PROPERTIES_MAX: Final = 300  # properties of one event type; bounds the generated decoder
 
@@ -39,7 +40,7 @@ class PropertyDocument(Document):
 
     type: PropertyType
     required: bool = False
-    enum: list[object] | None = Field(default=None, min_length=1, max_length=1000)
+    enum: list[Choice] | None = Field(default=None, min_length=1, max_length=1000)
     pii: bool = False
     array: bool = False
     description: str | None = Field(default=None, max_length=2000)
@@ -229,8 +230,8 @@ def _pii_fields(document: EventTypeDocument) -> frozenset[str]:
     """Marked properties; in a ``json_schema``, top-level properties with ``pii: true``."""
     marked = {name for name, each in (document.properties or {}).items() if each.pii}
     listed = (document.json_schema or {}).get("properties")
-    if isinstance(listed, dict):
+    if is_object(listed):
         for name, schema in listed.items():
-            if isinstance(schema, dict) and schema.get("pii") is True:
+            if is_object(schema) and schema.get("pii") is True:
                 marked.add(name)
     return frozenset(marked)

@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from contracts.conditions.operators import parse_time
@@ -16,6 +24,7 @@ from contracts.decimals import DIGITS_MAX, exact_number
 from contracts.definitions.names import NAME_PATTERN
 from contracts.durations import parse_fixed_duration
 from contracts.errors import UNSUPPORTED, Fault, RefusedError, pointer_to, refuse
+from contracts.shapes import is_object
 
 POINTS_MAX: Final = 1_000_000_000  # points of one award; a balance of many still fits 64 bits
 
@@ -38,8 +47,8 @@ class Document(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, value: object) -> object:
-        if isinstance(value, Mapping):
-            return {str(name): inner for name, inner in value.items() if inner is not None}
+        if is_object(value):
+            return {name: inner for name, inner in value.items() if inner is not None}
         return value
 
 
@@ -52,7 +61,7 @@ def read_document(kind: type[DocumentT], spec: object, pointer: str) -> Document
     Raises:
         RefusedError: with one fault a field, pointers starting with ``pointer``.
     """
-    if not isinstance(spec, Mapping):
+    if not is_object(spec):
         raise refuse(pointer, "type", "is not an object")
     try:
         return kind.model_validate(spec)
@@ -63,7 +72,7 @@ def read_document(kind: type[DocumentT], spec: object, pointer: str) -> Document
 def _fault(found: ErrorDetails, pointer: str) -> Fault:
     kind = found["type"]
     code = _CODES.get(kind, "type" if kind.endswith("_type") else kind.replace("_", "-"))
-    place = [token for token in found["loc"] if token != "[key]"]
+    place = [part for part in found["loc"] if part != "[key]"]
     return Fault(pointer=pointer_to(pointer, *place), code=code, detail=found["msg"])
 
 
@@ -118,13 +127,21 @@ def _unsupported(value: object) -> None:
     raise PydanticCustomError(UNSUPPORTED, "is not supported yet")
 
 
+def _choice(value: object) -> str | int | Decimal | bool:
+    if isinstance(value, str | bool):
+        return value
+    number = exact_number(value)
+    if number is None:
+        raise PydanticCustomError("type", "is not a string, a number or a boolean")
+    return number
+
+
+Choice = Annotated[str | int | Decimal | bool, PlainValidator(_choice)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 FixedDuration = Annotated[timedelta, BeforeValidator(_fixed_duration)]
 WholePoints = Annotated[int, BeforeValidator(_points)]
 ExactDecimal = Annotated[Decimal, BeforeValidator(_decimal)]
-PositiveDecimal = Annotated[
-    Decimal, BeforeValidator(lambda value: _positive(_decimal(value)))
-]
+PositiveDecimal = Annotated[Decimal, BeforeValidator(lambda value: _positive(_decimal(value)))]
 DefinitionName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Unsupported = Annotated[None, BeforeValidator(_unsupported)]
 """A field of the surface that is refused for now: ignoring it would change what a rule does."""

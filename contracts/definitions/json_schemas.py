@@ -11,6 +11,7 @@ import jsonschema_rs
 
 from contracts.codec import encode
 from contracts.errors import Fault, pointer_to
+from contracts.shapes import is_array, is_object
 
 SCHEMA_BYTES_MAX: Final = 65_536  # of one schema; the largest sensible payload description
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -65,10 +66,10 @@ def path_types(schema: Schema, keys: tuple[str, ...]) -> frozenset[str] | None:
     node: object = schema
     for key in keys:
         node = _through_items(node)
-        if not isinstance(node, Mapping):
+        if not is_object(node):
             return None
         listed = node.get("properties")
-        if isinstance(listed, Mapping) and key in listed:
+        if is_object(listed) and key in listed:
             node = listed[key]
         elif node.get("additionalProperties") is False and "patternProperties" not in node:
             return frozenset()
@@ -78,21 +79,20 @@ def path_types(schema: Schema, keys: tuple[str, ...]) -> frozenset[str] | None:
 
 
 def _through_items(node: object) -> object:
-    while isinstance(node, Mapping) and node.get("type") == "array":
+    while is_object(node) and node.get("type") == "array":
         node = node.get("items")
     return node
 
 
 def _types(node: object) -> frozenset[str] | None:
-    if not isinstance(node, Mapping):
+    if not is_object(node):
         return None
-    match node.get("type"):
-        case str() as one:
-            return frozenset({_named(one, node)})
-        case list() as several:
-            return frozenset(_named(str(one), node) for one in several if one != "null")
-        case _:
-            return None
+    listed = node.get("type")
+    if isinstance(listed, str):
+        return frozenset({_named(listed, node)})
+    if is_array(listed):
+        return frozenset(_named(str(kind), node) for kind in listed if kind != "null")
+    return None
 
 
 def _named(kind: str, node: Mapping[str, object]) -> str:

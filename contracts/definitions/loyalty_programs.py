@@ -1,7 +1,7 @@
 """``loyalty_program``: which events earn points, and how many.
 
-Rules add up; each fires at most once an event. ``per`` counts whole steps of ``every`` in the sum of
-the numbers at ``of``. ``from`` is included, ``until`` excluded; both are judged by ``occurred_at``.
+Rules add up; each fires at most once an event. ``per`` counts whole steps of ``every`` in the sum
+of the numbers at ``of``. ``from`` is included, ``until`` excluded, both judged by ``occurred_at``.
 A rule leaves lasting effects, so its condition may not test sealed fields.
 """
 

@@ -6,13 +6,17 @@ Guarantee: ``takes`` is the authority; the generated decoder of ``fast_type`` ta
 """
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal, get_args
+from operator import or_  # pyright: ignore[reportUnknownVariableType]  # untyped in typeshed
+from types import GenericAlias
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
+from contracts.codec import Json
 from contracts.decimals import is_number
 
 PropertyType = Literal[
@@ -79,40 +83,22 @@ class Property(Struct, frozen=True, kw_only=True):
 
     type: PropertyType
     required: bool = False
-    enum: tuple[object, ...] | None = None
+    enum: tuple[Json, ...] | None = None
     pii: bool = False
     array: bool = False
 
 
-def takes(kind: PropertyType, value: object) -> bool:
+def takes(kind: PropertyType, value: Json) -> bool:
     """True when ``value``, as the codec decodes it, is of the type."""
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "number":
-            return is_number(value)
-        case "integer":
-            return _is_whole(value)
-        case "boolean":
-            return isinstance(value, bool)
-        case "date":
-            return _reads_as(value, date)
-        case "datetime":
-            return _reads_as(value, Annotated[datetime, msgspec.Meta(tz=True)])
-        case "object":
-            return isinstance(value, dict)
-        case "geopoint":
-            return _is_geopoint(value)
-        case "url":
-            return isinstance(value, str) and _URL.search(value) is not None
+    return _TAKES[kind](value)
 
 
-def check_enum(kind: PropertyType, choices: list[object]) -> list[int]:
+def check_enum(kind: PropertyType, choices: Sequence[Json]) -> list[int]:
     """The places in ``choices`` of what is not a value of the type."""
     return [index for index, choice in enumerate(choices) if not takes(kind, choice)]
 
 
-def is_choice(choices: tuple[object, ...], value: object) -> bool:
+def is_choice(choices: tuple[Json, ...], value: Json) -> bool:
     """True when ``value`` equals a choice; a boolean equals no number."""
     return any(
         isinstance(choice, bool) is isinstance(value, bool) and choice == value
@@ -129,11 +115,14 @@ def fast_type(declared: Property) -> object | None:
     if kind is None:
         return None
     if declared.array:
-        kind = list[kind]
-    return kind if declared.required else kind | None
+        kind = GenericAlias(list, (kind,))
+    return kind if declared.required else _either(kind, None)
 
 
-def _fast_enum(choices: tuple[object, ...]) -> object | None:
+_either: Callable[[object, object], object] = or_
+
+
+def _fast_enum(choices: tuple[Json, ...]) -> object | None:
     literals = tuple(
         choice
         for choice in choices
@@ -144,7 +133,7 @@ def _fast_enum(choices: tuple[object, ...]) -> object | None:
 
 def property_schema(declared: Property) -> dict[str, object]:
     """The property as JSON Schema; an optional one may be null."""
-    schema = dict(_SCHEMAS[declared.type])
+    schema: dict[str, object] = dict(_SCHEMAS[declared.type])
     if declared.enum is not None:
         schema["enum"] = list(declared.enum)
     if declared.array:
@@ -158,14 +147,14 @@ def _is_whole(value: object) -> bool:
     return type(value) is int
 
 
-def _is_geopoint(value: object) -> bool:
-    if isinstance(value, dict):
-        if value.keys() != {"lat", "lon"}:
+def _is_geopoint(value: Json) -> bool:
+    match value:
+        case {"lat": latitude, "lon": longitude, **others} if not others:
+            pass
+        case [latitude, longitude]:
+            pass
+        case _:
             return False
-        value = [value["lat"], value["lon"]]
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    latitude, longitude = value
     if not is_number(latitude) or not is_number(longitude):
         return False
     return abs(latitude) <= LATITUDE_MAX and abs(longitude) <= LONGITUDE_MAX
@@ -181,4 +170,38 @@ def _reads_as(value: object, kind: object) -> bool:
     return True
 
 
-PROPERTY_TYPES: Final[tuple[str, ...]] = get_args(PropertyType)
+def _is_text(value: Json) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Json) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Json) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_date(value: Json) -> bool:
+    return _reads_as(value, date)
+
+
+def _is_time(value: Json) -> bool:
+    return _reads_as(value, _FAST["datetime"])
+
+
+def _is_url(value: Json) -> bool:
+    return isinstance(value, str) and _URL.search(value) is not None
+
+
+_TAKES: Final[Mapping[PropertyType, Callable[[Json], bool]]] = {
+    "string": _is_text,
+    "number": is_number,
+    "integer": _is_whole,
+    "boolean": _is_flag,
+    "date": _is_date,
+    "datetime": _is_time,
+    "object": _is_object,
+    "geopoint": _is_geopoint,
+    "url": _is_url,
+}

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import jsonschema_rs
 import msgspec
 
-from contracts.codec import decode_json
+from contracts.codec import Json, decode_json
 from contracts.definitions.json_schemas import compile_schema
 from contracts.definitions.property_types import Property, fast_type, is_choice, takes
 from contracts.errors import Fault, pointer_to
@@ -125,7 +125,7 @@ def _compile_decoder(
     return msgspec.json.Decoder(struct)
 
 
-def _property_faults(declared: Property, value: object, pointer: str) -> Iterator[Fault]:
+def _property_faults(declared: Property, value: Json, pointer: str) -> Iterator[Fault]:
     if value is None:
         if declared.required:
             yield Fault(pointer=pointer, code="required", detail="is required")
@@ -140,7 +140,7 @@ def _property_faults(declared: Property, value: object, pointer: str) -> Iterato
         yield from _value_faults(declared, element, pointer_to(pointer, index))
 
 
-def _value_faults(declared: Property, value: object, pointer: str) -> Iterator[Fault]:
+def _value_faults(declared: Property, value: Json, pointer: str) -> Iterator[Fault]:
     if not takes(declared.type, value):
         yield Fault(pointer=pointer, code="type", detail=f"is not of type {declared.type}")
     elif declared.enum is not None and not is_choice(declared.enum, value):
@@ -155,7 +155,9 @@ def _of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
     pointer = pointer_to(_METADATA, *error.instance_path)
     kind = error.kind
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
-        yield Fault(pointer=pointer_to(pointer, kind.property), code="required", detail="is required")
+        yield Fault(
+            pointer=pointer_to(pointer, kind.property), code="required", detail="is required"
+        )
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
         for name in kind.unexpected:
             yield Fault(
@@ -164,6 +166,4 @@ def _of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
                 detail="is not declared by the event type",
             )
     else:
-        yield Fault(
-            pointer=pointer, code=kind.name, detail=error.message[:DETAIL_CHARACTERS_MAX]
-        )
+        yield Fault(pointer=pointer, code=kind.name, detail=error.message[:DETAIL_CHARACTERS_MAX])
