@@ -119,7 +119,7 @@ def fast_type(declared: Property) -> object | None:
     return kind if declared.required else _either(kind, None)
 
 
-_either: Callable[[object, object], object] = or_
+_either: Callable[[object, object], object] = or_  # pyright: ignore[reportUnknownVariableType]
 
 
 def _fast_enum(choices: tuple[Json, ...]) -> object | None:
