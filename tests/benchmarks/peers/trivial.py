@@ -4,10 +4,9 @@ from tests.benchmarks.support.driving import driven
 from tests.benchmarks.support.figures import Figure, at_least
 from tests.benchmarks.support.load import Plan
 from tests.benchmarks.support.processes import listening, python, running
+from tests.benchmarks.support.rounds import LOAD_CORES, SERVER_CORES
 from tests.benchmarks.support.servers import Stack, free_port
 
-SERVER_CORES = frozenset({0})
-LOAD_CORES = frozenset({1})
 SECONDS = 3.0
 PER_SECOND_MIN = 30_000
 
