@@ -6,43 +6,25 @@ same kind of transaction; all others are applied.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec
 
-from contracts import codec
-from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Snapshot
-from contracts.events import (
-    CUSTOM_EVENT,
-    EVENT_WITHDRAWN,
-    PROFILE_CHANGED,
-    CustomEvent,
-    EventData,
-    EventWithdrawn,
-    ProfileChanged,
-)
-from contracts.identifiers import derived_id
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel import dead_letters, outbox
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.errors import InvalidRecordError
 from projections.kernel.facts import FactsOfBatch, place_of
 from projections.kernel.failures import Decision, decide, reason_of, remember_dead
 from projections.kernel.outbox import OutboxRow, source_of
 from projections.kernel.projection import Definitions, Output, Projection, Step
+from projections.kernel.records import Reading, read, record_id
+from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
 
 W = TypeVar("W")
-
-_decoders: dict[str, msgspec.json.Decoder[EventData]] = {
-    CUSTOM_EVENT: codec.decoder(CustomEvent),
-    PROFILE_CHANGED: codec.decoder(ProfileChanged),
-    EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
-}
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +32,6 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
 
     checkpoint: Checkpoint
     outbox: OutboxRow | None
-    dead_letters: int = 0
 
 
 class Applier(Generic[W]):
@@ -97,7 +78,7 @@ class Applier(Generic[W]):
         return [*first, *await self.apply(first[-1].checkpoint, records[middle:])]
 
     async def _commit(self, old: Checkpoint, records: Sequence[Incoming]) -> Committed:
-        reading = _read(old, records)
+        reading = read(old, records)
         facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
         places = (place_of(each.record, each.data) for each in reading.decoded)
         for workspace, revision in reading.checkpoint.progress.revisions.items():
@@ -173,6 +154,7 @@ class Applier(Generic[W]):
 
     async def _bury(self, old: Checkpoint, incoming: Incoming, error: Exception) -> Committed:
         """Put one record into the dead letters, in the transaction that passes over it."""
+        metrics.DEAD_LETTERS.labels(self._projection.name, reason_of(error)[0]).inc()
         letter = DeadLetter(
             projection=self._projection.name,
             partition=old.partition,
@@ -196,87 +178,10 @@ class Applier(Generic[W]):
                 await checkpoints.move(self._session, old, new)
                 await dead_letters.insert(self._session, letter)
                 if not self._live:
-                    return Committed(checkpoint=new, outbox=None, dead_letters=1)
+                    return Committed(checkpoint=new, outbox=None)
                 records = dead_letters.encode(
                     letter,
                     source=source_of(self._projection.name, old.partition),
                     sequence=new.progress.sequence + 1,
                 )
-                kept = await self._keep(new, records, 1)
-                return msgspec.structs.replace(kept, dead_letters=1)
-
-
-class Decoded(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that concerns projections, at its place."""
-
-    offset: int
-    at: datetime
-    revision: int
-    record: CloudEvent
-    data: EventData
-
-
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as read: what concerns projections, and where the checkpoint stands after it."""
-
-    checkpoint: Checkpoint
-    decoded: list[Decoded]
-
-
-def _read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
-    """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
-    sources, revisions = dict(old.progress.sources), dict(old.progress.revisions)
-    at, last_id = old.logical_time, old.record_id
-    decoded: list[Decoded] = []
-    for incoming in records:
-        record = _decode(incoming)
-        at, last_id = max(at, incoming.appended_at), record.id
-        revision = max(revisions.get(record.workspace, 0), record.definitionsrevision)
-        revisions[record.workspace] = revision
-        if isinstance(record.sequence, str):
-            sequence = int(record.sequence)
-            if sequence <= sources.get(record.source, 0):
-                continue
-            sources[record.source] = sequence
-        decoder = _decoders.get(record.type)
-        if decoder is None:
-            continue
-        decoded.append(
-            Decoded(
-                offset=incoming.offset,
-                at=at,
-                revision=revision,
-                record=record,
-                data=_decode_data(decoder, record),
-            )
-        )
-    after = msgspec.structs.replace(
-        old,
-        next_offset=records[-1].offset + 1,
-        record_id=last_id,
-        logical_time=at,
-        progress=msgspec.structs.replace(old.progress, sources=sources, revisions=revisions),
-    )
-    return Reading(checkpoint=after, decoded=decoded)
-
-
-def _decode(incoming: Incoming) -> CloudEvent:
-    try:
-        return codec.decode_record(incoming.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecordError("not a CloudEvent", str(error)) from error
-
-
-def _decode_data(decoder: msgspec.json.Decoder[EventData], record: CloudEvent) -> EventData:
-    try:
-        return decoder.decode(record.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecordError(f"not a {record.type}", str(error)) from error
-
-
-def record_id(incoming: Incoming) -> str:
-    """Name a record as the checkpoint remembers it: its id, or a digest where it has none."""
-    try:
-        return codec.decode_record(incoming.value).id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return derived_id("undecodable_", incoming.value.hex())
+                return await self._keep(new, records, 1)

@@ -61,8 +61,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reader_of: Callable[[str], Consumer]
     report: Callable[[int, str | None], None]
     """Told why a partition does not move now (a sentence), or None when it does."""
-    applied: Callable[[int, Checkpoint, int], None]
-    """Told after each commit: records applied, the checkpoint now, and dead letters."""
+    applied: Callable[[int, Checkpoint], None]
+    """Told after each commit: records applied, and the checkpoint now."""
     committed: Callable[[], None]
     """Told after each commit of a live generation, for those who wait for its rows."""
 
@@ -156,7 +156,7 @@ class PartitionOwner(Generic[W]):
             partitions=wiring.partitions,
         )
         wiring.report(self._partition, None)
-        wiring.applied(0, held, 0)
+        wiring.applied(0, held)
         while True:
             records = await wiring.consumer.poll(self._partition, records_max=RECORDS_MAX)
             if not records:
@@ -200,7 +200,7 @@ class PartitionOwner(Generic[W]):
         if commit.outbox is not None:
             await relay.rows.put(commit.outbox)
         count = commit.checkpoint.next_offset - held.next_offset
-        self._wiring.applied(count, commit.checkpoint, commit.dead_letters)
+        self._wiring.applied(count, commit.checkpoint)
         self._wiring.committed()
 
     async def _write_down(self, error: Exception) -> None:
@@ -218,9 +218,7 @@ class PartitionOwner(Generic[W]):
 class _RelayTask:
     """Relays one partition's outbox rows behind its batches."""
 
-    def __init__(
-        self, projection: str, wiring: Wiring, session: Session, partition: int
-    ) -> None:
+    def __init__(self, projection: str, wiring: Wiring, session: Session, partition: int) -> None:
         self.rows: asyncio.Queue[OutboxRow] = asyncio.Queue(RELAY_ROWS_MAX)
         self._live = wiring.live
         self._relay = Relay(
@@ -254,4 +252,3 @@ def _first(group: ExceptionGroup[Exception]) -> Exception:
 
 def _kind(error: Exception) -> str:
     return "diverged" if isinstance(error, DivergedError) else "stopped"
-

@@ -114,14 +114,19 @@ class GenerationReader(Generic[W]):
         else:
             self.reasons[partition] = reason
 
-    def _applied(self, count: int, checkpoint: Checkpoint, dead_letters: int) -> None:
+    def _applied(self, count: int, checkpoint: Checkpoint) -> None:
         self._next[checkpoint.partition] = checkpoint.next_offset
         metrics.RECORDS_APPLIED.labels(self._projection.name).inc(count)
-        if dead_letters:
-            metrics.DEAD_LETTERS.labels(self._projection.name).inc(dead_letters)
 
     async def _hint(self) -> None:
         while True:
             await asyncio.sleep(HINT_SECONDS)
             if self._next:
                 await self._consumer.commit_hint(dict(self._next))
+
+    async def lag(self) -> dict[int, int]:
+        """Count the records that this process's partitions have not applied yet."""
+        if not self._next:
+            return {}
+        ends = await self._consumer.end_offsets(list(self._next))
+        return {partition: ends[partition] - offset for partition, offset in self._next.items()}

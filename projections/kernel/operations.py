@@ -1,0 +1,296 @@
+"""Carrying out what operators request of a projection: rebuild, compare, drop, verify.
+
+Guarantee: a request is carried out by one process at a time and to its end, also when the process
+that began it was killed: what began is known by a row, and who carries it out by a lock.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import LiteralString
+
+import msgspec
+import structlog
+
+from contracts import codec
+from contracts.administration import (
+    OPERATION_ENDED,
+    OPERATION_REQUESTED,
+    OperationEnded,
+    OperationRequested,
+    OperationVerb,
+)
+from contracts.cloudevent import CloudEvent
+from contracts.identifiers import derived_id
+from contracts.topics import CUSTOMER_EVENTS, OPERATIONS
+from projections.kernel import generations
+from projections.kernel.compare import CompareTimeoutError, compare, offsets_of
+from projections.kernel.generations import Generation
+from services.runtime.kafka.consumer import Consumer
+from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
+from services.runtime.kafka.producer import Outgoing, Producer
+from services.runtime.postgres import DatabaseUnavailableError, Session, connect, translated
+
+PROGRESS_SECONDS = 0.25
+"""How often a rebuild's progress is written down."""
+APPEND_SECONDS = 10.0
+VERIFY_TIMEOUT_MS = 3_600_000
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestRefusedError(Exception):
+    """The request cannot be carried out as things stand; the message says what to do."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation being carried out. ``generation`` is the one it made or names."""
+
+    id: str
+    verb: OperationVerb
+    generation: int | None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an operation is, in records of all partitions."""
+
+    generation: int | None = None
+    applied_records: int = 0
+    total_records: int = 0
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The projection whose operations these are."""
+
+    projection: str
+    version: int
+    partitions: int
+    migrations: Path
+    verify: Callable[[Session], Awaitable[list[str]]]
+
+
+_BEGIN: LiteralString = """
+INSERT INTO upshot.operations AS o
+    (id, projection, verb, requested_by, requested_at, state, progress)
+VALUES (%s, %s, %s, %s, %s, 'running', %s::jsonb)
+ON CONFLICT ON CONSTRAINT operations_have_an_id
+DO UPDATE SET state = 'running', progress = excluded.progress WHERE o.state = 'requested'"""
+_RUNNING: LiteralString = """
+SELECT id, verb, (progress ->> 'generation')::int FROM upshot.operations
+WHERE projection = %s AND state = 'running' ORDER BY requested_at, id"""
+_PROGRESS: LiteralString = "UPDATE upshot.operations SET progress = %s::jsonb WHERE id = %s"
+_END: LiteralString = """
+UPDATE upshot.operations SET state = %s, report = %s::jsonb, ended_at = %s
+WHERE id = %s AND state = 'running'"""
+_LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
+
+_decode_request = codec.decoder(OperationRequested).decode
+
+
+async def begin(session: Session, projection: str, value: bytes) -> None:
+    """Take a record of ``operations``: a request to this projection is running from now on."""
+    record = codec.decode_record(value)
+    if record.type != OPERATION_REQUESTED:
+        return
+    request = _decode_request(record.data)
+    if request.projection != projection:
+        return
+    with translated():
+        await session.execute(
+            _BEGIN,
+            (
+                request.operation,
+                projection,
+                request.verb,
+                request.requested_by,
+                record.recordedtime,
+                _json(Progress(generation=request.generation)),
+            ),
+        )
+
+
+class Operator:
+    """Carries out the running operations of one projection, each as a task of its own."""
+
+    def __init__(
+        self, target: Target, *, conninfo: str, kafka: str, prefix: str, producer: Producer
+    ) -> None:
+        self._target = target
+        self._conninfo = conninfo
+        self._kafka = kafka
+        self._prefix = prefix
+        self._producer = producer
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def look(self, session: Session) -> None:
+        """Take up what is running and in nobody's hands."""
+        self._tasks = {each: task for each, task in self._tasks.items() if not task.done()}
+        with translated():
+            rows = await (await session.execute(_RUNNING, (self._target.projection,))).fetchall()
+        for row in rows:
+            running = Running(id=row[0], verb=row[1], generation=row[2])
+            if running.id not in self._tasks:
+                self._tasks[running.id] = asyncio.create_task(self._take_up(running))
+
+    async def stop(self) -> None:
+        """Leave what is running to another process, or to the next start."""
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def _take_up(self, running: Running) -> None:
+        try:
+            session = await connect(self._conninfo)
+            try:
+                with translated():
+                    if await _lock(session, running.id):
+                        await self._carry_out(session, running)
+            finally:
+                await session.close()
+        except (DatabaseUnavailableError, KafkaUnavailableError, OutcomeUnknownError) as error:
+            _log.warning("an operation will be tried again", operation=running.id, error=str(error))
+
+    async def _carry_out(self, session: Session, running: Running) -> None:
+        try:
+            report = await self._report_of(session, running)
+        except (RequestRefusedError, CompareTimeoutError) as error:
+            await self._end(session, running, "failed", codec.encode({"reason": str(error)}))
+        else:
+            await self._end(session, running, "succeeded", report)
+
+    async def _report_of(self, session: Session, running: Running) -> bytes:
+        match running.verb:
+            case "rebuild":
+                return await self._rebuild(session, running)
+            case "compare":
+                return await self._compare(session, running)
+            case "drop":
+                return await self._drop(session, running)
+            case "verify":
+                return await self._verify(session)
+
+    async def _rebuild(self, session: Session, running: Running) -> bytes:
+        target = self._target
+        number = running.generation
+        if number is None:
+            made = await generations.make_next(
+                session,
+                target.projection,
+                version=target.version,
+                partitions=target.partitions,
+                migrations=target.migrations,
+            )
+            number = made.number
+            await self._note(session, running, Progress(generation=number))
+        consumer = Consumer(self._kafka, CUSTOMER_EVENTS, prefix=self._prefix)
+        await consumer.assign(dict.fromkeys(range(target.partitions), 0))
+        try:
+            return await self._follow(session, running, number, consumer)
+        finally:
+            await consumer.stop()
+
+    async def _follow(
+        self, session: Session, running: Running, number: int, consumer: Consumer
+    ) -> bytes:
+        """Wait until the generation has caught up with the log, noting how far it is."""
+        while True:
+            generation = await self._find(session, number)
+            ends = await consumer.end_offsets(range(self._target.partitions))
+            offsets = await offsets_of(session, generation.schema)
+            progress = Progress(
+                generation=number,
+                applied_records=sum(offsets.values()),
+                total_records=sum(ends.values()),
+            )
+            await self._note(session, running, progress)
+            if all(offsets[partition] >= end for partition, end in ends.items()):
+                return codec.encode(progress)
+            await asyncio.sleep(PROGRESS_SECONDS)
+
+    async def _compare(self, session: Session, running: Running) -> bytes:
+        candidate = await self._find(session, running.generation)
+        live = await generations.live(session, self._target.projection)
+        if live is None or candidate.number == live.number:
+            raise RequestRefusedError(
+                f"compare needs a generation beside the live one: run "
+                f"`upshot rebuild {self._target.projection}` first"
+            )
+        reading = await connect(self._conninfo)
+        try:
+            return codec.encode(await compare(reading, session, live, candidate))
+        finally:
+            await reading.close()
+
+    async def _drop(self, session: Session, running: Running) -> bytes:
+        candidate = await self._find(session, running.generation)
+        if not await generations.drop(session, candidate):
+            raise RequestRefusedError(
+                f"generation {candidate.number} of {candidate.projection} is {candidate.state}; "
+                "only one that is being built can be dropped"
+            )
+        return codec.encode({"generation": candidate.number})
+
+    async def _verify(self, session: Session) -> bytes:
+        live = await generations.live(session, self._target.projection)
+        assert live is not None, "a processor runs only with a live generation"
+        reading = await connect(self._conninfo, schema=live.schema)
+        try:
+            await reading.execute(f"SET statement_timeout = {VERIFY_TIMEOUT_MS}")
+            broken = await self._target.verify(reading)
+        finally:
+            await reading.close()
+        return codec.encode({"generation": live.number, "broken": broken})
+
+    async def _find(self, session: Session, number: int | None) -> Generation:
+        """Find a generation by number, or the newest one beside the live one."""
+        standing = await generations.standing(session, self._target.projection)
+        building = [each for each in standing if each.state == "building"]
+        if number is None and building:
+            return building[-1]
+        for each in standing:
+            if each.number == number:
+                return each
+        raise RequestRefusedError(
+            f"{self._target.projection} has no generation {number or 'beside the live one'}"
+        )
+
+    async def _note(self, session: Session, running: Running, progress: Progress) -> None:
+        await session.execute(_PROGRESS, (_json(progress), running.id))
+
+    async def _end(self, session: Session, running: Running, state: str, report: bytes) -> None:
+        ended_at = datetime.now(tz=UTC)
+        outcome = OperationEnded(
+            operation=running.id,
+            projection=self._target.projection,
+            verb=running.verb,
+            state="succeeded" if state == "succeeded" else "failed",
+            report=msgspec.Raw(report),
+        )
+        record = CloudEvent(
+            id=derived_id("ended_", running.id),
+            source=f"{self._target.projection}/operations",
+            type=OPERATION_ENDED,
+            subject=self._target.projection,
+            time=ended_at,
+            workspace="",
+            recordedtime=ended_at,
+            definitionsrevision=0,
+            causationid=running.id,
+            data=codec.raw(outcome),
+        )
+        outgoing = Outgoing(self._target.projection.encode(), codec.encode(record))
+        await self._producer.append(OPERATIONS, 0, [outgoing], deadline_seconds=APPEND_SECONDS)
+        await session.execute(_END, (state, report.decode(), ended_at, running.id))
+        _log.info("an operation ended", operation=running.id, verb=running.verb, state=state)
+
+
+async def _lock(session: Session, operation: str) -> bool:
+    """Take an operation into this session's hands, until the session closes."""
+    row = await (await session.execute(_LOCK, (operation,))).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _json(progress: Progress) -> str:
+    return msgspec.json.encode(progress).decode()

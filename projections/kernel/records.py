@@ -1,0 +1,109 @@
+"""Records of ``customer.events`` as a processor reads them: decoded, each at its place.
+
+Guarantee: what stands twice (a relay was killed between append and acknowledgement) is passed over
+by its source's sequence; what is of a type that no projection knows yet is passed over too, and
+both still move the checkpoint.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from contracts import codec
+from contracts.cloudevent import CloudEvent
+from contracts.events import (
+    CUSTOM_EVENT,
+    EVENT_WITHDRAWN,
+    PROFILE_CHANGED,
+    CustomEvent,
+    EventData,
+    EventWithdrawn,
+    ProfileChanged,
+)
+from contracts.identifiers import derived_id
+from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.errors import InvalidRecordError
+from services.runtime.kafka.consumer import Incoming
+
+_decoders: dict[str, msgspec.json.Decoder[EventData]] = {
+    CUSTOM_EVENT: codec.decoder(CustomEvent),
+    PROFILE_CHANGED: codec.decoder(ProfileChanged),
+    EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
+}
+
+
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that concerns projections, at its place."""
+
+    offset: int
+    at: datetime
+    revision: int
+    record: CloudEvent
+    data: EventData
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as read: what concerns projections, and where the checkpoint stands after it."""
+
+    checkpoint: Checkpoint
+    decoded: list[Decoded]
+
+
+def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
+    """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
+    sources, revisions = dict(old.progress.sources), dict(old.progress.revisions)
+    at, last_id = old.logical_time, old.record_id
+    decoded: list[Decoded] = []
+    for incoming in records:
+        record = _decode(incoming)
+        at, last_id = max(at, incoming.appended_at), record.id
+        revision = max(revisions.get(record.workspace, 0), record.definitionsrevision)
+        revisions[record.workspace] = revision
+        if isinstance(record.sequence, str):
+            sequence = int(record.sequence)
+            if sequence <= sources.get(record.source, 0):
+                continue
+            sources[record.source] = sequence
+        decoder = _decoders.get(record.type)
+        if decoder is None:
+            continue
+        decoded.append(
+            Decoded(
+                offset=incoming.offset,
+                at=at,
+                revision=revision,
+                record=record,
+                data=_decode_data(decoder, record),
+            )
+        )
+    after = msgspec.structs.replace(
+        old,
+        next_offset=records[-1].offset + 1,
+        record_id=last_id,
+        logical_time=at,
+        progress=msgspec.structs.replace(old.progress, sources=sources, revisions=revisions),
+    )
+    return Reading(checkpoint=after, decoded=decoded)
+
+
+def _decode(incoming: Incoming) -> CloudEvent:
+    try:
+        return codec.decode_record(incoming.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecordError("not a CloudEvent", str(error)) from error
+
+
+def _decode_data(decoder: msgspec.json.Decoder[EventData], record: CloudEvent) -> EventData:
+    try:
+        return decoder.decode(record.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecordError(f"not a {record.type}", str(error)) from error
+
+
+def record_id(incoming: Incoming) -> str:
+    """Name a record as the checkpoint remembers it: its id, or a digest where it has none."""
+    try:
+        return codec.decode_record(incoming.value).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return derived_id("undecodable_", incoming.value.hex())
