@@ -1,5 +1,6 @@
 """Kafka's jars: fetched once, kept in the user's cache, shared by every data folder and test.
 
+``python -m services.stack.jars`` fetches them with a progress bar.
 What stands in the cache is complete: jars are gathered aside and moved there in one step, under a
 lock, so a fetch that was killed leaves nothing that looks usable.
 """
@@ -14,11 +15,15 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
 from services.stack.errors import JarsUnavailableError
 
 KAFKA_VERSION = "4.3.0"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 FOLDER_NAME = f"kafka-{KAFKA_VERSION}-simplelogger"
+STAGING_PREFIX = "fetch-"
 
 Advance = Callable[[int], None]
 """Takes the bytes that came since the last call."""
@@ -47,12 +52,19 @@ def kafka_jars(show: ShowDownload | None = None, *, cache: Path | None = None) -
     complete = home / FOLDER_NAME
     with _one_at_a_time(home / f"{FOLDER_NAME}.lock"):
         if not complete.exists():
+            for stale in home.glob(f"{STAGING_PREFIX}*"):  # of a fetch that was killed
+                shutil.rmtree(stale)
             _gather(complete, show or _show_nothing)
     return sorted(complete.glob("*.jar"))
 
 
+def are_present(*, cache: Path | None = None) -> bool:
+    """Return whether nothing needs fetching."""
+    return ((cache or cache_folder()) / FOLDER_NAME).exists()
+
+
 def _gather(complete: Path, show: ShowDownload) -> None:
-    with tempfile.TemporaryDirectory(dir=complete.parent, prefix="fetch-") as staging:
+    with tempfile.TemporaryDirectory(dir=complete.parent, prefix=STAGING_PREFIX) as staging:
         jars = Path(staging) / "jars"
         jars.mkdir()
         for jar in _resolve(Path(staging), show):
@@ -90,3 +102,29 @@ def _show_nothing(_name: str, _size_bytes: int) -> AbstractContextManager[Advanc
 
 def _ignore(_count_bytes: int) -> None:
     return
+
+
+def main() -> int:
+    """Fetch what is missing and show it on the terminal."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        @contextmanager
+        def show(name: str, size_bytes: int) -> Generator[Advance]:
+            task = progress.add_task(name, total=size_bytes)
+            if not console.is_terminal:
+                console.print(f"  {name} ({size_bytes / 1024**2:.1f} MB)")
+            yield lambda count_bytes: progress.advance(task, count_bytes)
+            progress.remove_task(task)
+
+        try:
+            kafka_jars(show)
+        except JarsUnavailableError as error:
+            console.print(str(error), style="red")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

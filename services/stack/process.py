@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -57,7 +57,7 @@ class Process:
         plan.log_file.parent.mkdir(parents=True, exist_ok=True)
         with plan.log_file.open("ab") as log:
             self._popen = subprocess.Popen(
-                _leashed(plan),
+                leashed(plan.command, death_signal=plan.death_signal, user=plan.user),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -100,10 +100,13 @@ class Process:
         assert ended, "a killed process ends"
 
 
-def _leashed(plan: ProcessPlan) -> list[str]:
-    user = "-" if plan.user is None else str(plan.user)
+def leashed(
+    command: Sequence[str], *, death_signal: int = signal.SIGKILL, user: int | None = None
+) -> list[str]:
+    """Return the command that runs ``command`` until this process ends."""
+    run_as = "-" if user is None else str(user)
     leash = [sys.executable, "-I", "-S", str(LEASH)]
-    return [*leash, str(os.getpid()), str(int(plan.death_signal)), user, *plan.command]
+    return [*leash, str(os.getpid()), str(int(death_signal)), run_as, *command]
 
 
 def tail(log_file: Path, *, lines: int = 15, bytes_max: int = 16_384) -> str:
@@ -113,8 +116,3 @@ def tail(log_file: Path, *, lines: int = 15, bytes_max: int = 16_384) -> str:
     with log_file.open("rb") as log:
         log.seek(max(0, log_file.stat().st_size - bytes_max))
         return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-
-
-def monotonic_deadline(seconds: float) -> float:
-    """Return the instant, on the monotonic clock, that lies so many seconds ahead."""
-    return time.monotonic() + seconds

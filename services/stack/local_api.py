@@ -1,0 +1,89 @@
+"""The stack's own calls to its front door: loopback only, a few bytes, answered in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from typing import TypeVar
+
+import msgspec
+
+from services.stack.errors import StackError
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 10.0
+ANSWER_BYTES_MAX = 4 * 1024 * 1024  # a page of any list
+
+
+class LocalCallError(StackError):
+    """The front door refused, or did not answer; the message carries what it said."""
+
+
+class LocalApi:
+    """Speaks to one front door with one key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self._key = key
+
+    async def get(self, path: str, type_: type[T]) -> T:
+        """Read a resource.
+
+        Raises:
+            LocalCallError: any status but 200, or an answer of another shape.
+        """
+        answer = await asyncio.to_thread(self._call, "GET", path, None, None)
+        return _decoded(answer, type_)
+
+    async def apply(self, documents: str) -> None:
+        """Send definitions, YAML, all or none.
+
+        Raises:
+            LocalCallError: they were refused.
+        """
+        body = documents.encode()
+        path = "/v1/definitions"
+        await asyncio.to_thread(self._call, "POST", path, body, "application/yaml")
+
+    def _call(self, method: str, path: str, body: bytes | None, form: str | None) -> bytes:
+        headers = {
+            "Authorization": f"Bearer {self._key}",
+            **({"Content-Type": form} if form else {}),
+        }
+        request = urllib.request.Request(  # noqa: S310 - the stack's own address
+            f"{self.url}{path}", data=body, method=method, headers=headers
+        )
+        try:
+            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                return bytes(answer.read(ANSWER_BYTES_MAX))
+        except urllib.error.HTTPError as refused:
+            with refused:
+                said = refused.read(ANSWER_BYTES_MAX).decode(errors="replace")
+            msg = f"{method} {path}: {refused.code} {said}"
+            raise LocalCallError(msg) from refused
+        except OSError as away:
+            msg = f"{method} {path}: {away}"
+            raise LocalCallError(msg) from away
+
+
+def answers_ready(url: str) -> bool:
+    """Return whether a process says that it is ready."""
+    try:
+        with _OPENER.open(f"{url}/readyz", timeout=TIMEOUT_SECONDS) as answer:
+            return int(answer.status) == 200  # noqa: PLR2004 - OK
+    except OSError:
+        return False
+
+
+def _decoded(answer: bytes, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer, type=type_)
+    except msgspec.DecodeError as error:
+        msg = f"the front door answered something else than expected: {error}"
+        raise LocalCallError(msg) from error
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Passes by the proxies of the environment: they cannot reach this machine's loopback."""
