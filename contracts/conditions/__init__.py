@@ -23,12 +23,12 @@ from contracts.conditions.syntax import (
     NODES_MAX,
     AllOf,
     AnyOf,
+    Comparison,
     Condition,
     Context,
     Not,
-    Test,
+    comparisons_of,
     parse,
-    tests_of,
 )
 
 compile = compile_condition  # noqa: A001 - the name callers read best: conditions.compile(...)
@@ -39,6 +39,7 @@ __all__ = [
     "NODES_MAX",
     "AllOf",
     "AnyOf",
+    "Comparison",
     "Condition",
     "Context",
     "CustomerFacts",
@@ -50,11 +51,10 @@ __all__ = [
     "Operator",
     "Path",
     "Predicate",
-    "Test",
+    "comparisons_of",
     "compile",
     "compile_condition",
     "explain",
     "parse",
     "parse_path",
-    "tests_of",
 ]

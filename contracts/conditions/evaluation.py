@@ -13,7 +13,7 @@ from msgspec import Struct
 from contracts.codec import Json
 from contracts.conditions.operators import compile_check, compile_timed_check
 from contracts.conditions.paths import Path, Value, compile_steps, values_of
-from contracts.conditions.syntax import AllOf, AnyOf, Condition, Not, Test
+from contracts.conditions.syntax import AllOf, AnyOf, Comparison, Condition, Not
 from contracts.decimals import add_exactly, is_number
 
 NO_METADATA: Final[Mapping[str, Json]] = {}
@@ -69,7 +69,7 @@ class FirstFailure(Struct, frozen=True, kw_only=True):
 def compile_condition(condition: Condition) -> Predicate:
     """A predicate over facts; it raises nothing for any facts."""
     match condition:
-        case Test():
+        case Comparison():
             return _compile_test(condition)
         case Not(child=child):
             return _negation(compile_condition(child))
@@ -92,9 +92,9 @@ def explain(condition: Condition, facts: Facts) -> FirstFailure | None:
     if compile_condition(condition)(facts):
         return None
     match condition:
-        case Test():
+        case Comparison():
             return _failure(condition, facts, "does not hold")
-        case Not(child=Test() as child):
+        case Not(child=Comparison() as child):
             return _failure(child, facts, "holds, but must not")
         case Not(child=child):
             return FirstFailure(pointer=child.pointer, seen=(), detail="holds, but must not")
@@ -163,7 +163,7 @@ _FIELDS: Final[Mapping[tuple[str, str], Lookup]] = {
 }
 
 
-def _compile_test(test: Test) -> Predicate:
+def _compile_test(test: Comparison) -> Predicate:
     lookup = compile_lookup(test.path)
     if test.operator == "exists":
         wanted = bool(test.operand)
@@ -206,7 +206,7 @@ def _disjunction(predicates: tuple[Predicate, ...]) -> Predicate:
     return holds
 
 
-def _failure(test: Test, facts: Facts, verdict: str) -> FirstFailure:
+def _failure(test: Comparison, facts: Facts, verdict: str) -> FirstFailure:
     seen = tuple(values_of(compile_lookup(test.path)(facts)))
     detail = f"{test.path.subject} {test.path.text} {test.operator} {verdict}"
     return FirstFailure(pointer=test.pointer, seen=seen, detail=detail)

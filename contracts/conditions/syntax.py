@@ -40,10 +40,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """True for rules with lasting effects: what they test must outlive an erasure."""
 
 
-class Test(Struct, frozen=True, kw_only=True):
+class Comparison(Struct, frozen=True, kw_only=True):
     """One comparison; holds when any value at the path passes the operator."""
-
-    __test__ = False
 
     pointer: str
     path: Path
@@ -72,7 +70,7 @@ class Not(Struct, frozen=True, kw_only=True):
     child: "Condition"
 
 
-Condition = AllOf | AnyOf | Not | Test
+Condition = AllOf | AnyOf | Not | Comparison
 
 
 def parse(value: object, pointer: str = "", context: Context | None = None) -> Condition:
@@ -94,16 +92,16 @@ def parse(value: object, pointer: str = "", context: Context | None = None) -> C
     return condition
 
 
-def tests_of(condition: Condition) -> Iterator[Test]:
+def comparisons_of(condition: Condition) -> Iterator[Comparison]:
     """The comparisons in a condition, in document order."""
     match condition:
-        case Test():
+        case Comparison():
             yield condition
         case Not(child=child):
-            yield from tests_of(child)
+            yield from comparisons_of(child)
         case AllOf(children=children) | AnyOf(children=children):
             for child in children:
-                yield from tests_of(child)
+                yield from comparisons_of(child)
 
 
 class _Reader:
@@ -166,7 +164,7 @@ class _Reader:
         kind = AllOf if name == "all" else AnyOf
         return kind(pointer=pointer, children=children)
 
-    def _read_test(self, fields: Mapping[str, object], pointer: str) -> Test | None:
+    def _read_test(self, fields: Mapping[str, object], pointer: str) -> Comparison | None:
         subject: Subject = "customer" if "customer" in fields else "event"
         path = self._read_path(subject, fields[subject], pointer_to(pointer, subject))
         names = [name for name in fields if name != subject]
@@ -182,7 +180,7 @@ class _Reader:
 
     def _read_operator(
         self, path: Path | None, operator: Operator, value: object, pointer: str
-    ) -> Test | None:
+    ) -> Comparison | None:
         place = pointer_to(pointer, operator)
         if path is not None and path.field in TIME_FIELDS and operator not in TIME_OPERATORS:
             return self._fault(
@@ -194,7 +192,7 @@ class _Reader:
             return self._fault(place, "operand", f"{operator} {error}")
         if path is None:
             return None
-        return Test(pointer=pointer, path=path, operator=operator, operand=operand)
+        return Comparison(pointer=pointer, path=path, operator=operator, operand=operand)
 
     def _read_path(self, subject: Subject, value: object, pointer: str) -> Path | None:
         if subject == "event" and not self._context.has_event:

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from contracts.conditions import Condition, Path, Test, tests_of
+from contracts.conditions import Comparison, Condition, Path, comparisons_of
 from contracts.conditions.operators import TIME_OPERATORS
 from contracts.definitions import Definition
 from contracts.definitions.distributions import Distribution
@@ -122,12 +122,12 @@ def _program_faults(program: LoyaltyProgram, world: World, pointer: str) -> Iter
 def _condition_faults(condition: Condition | None, event_type: EventType | None) -> Iterator[Fault]:
     if condition is None or event_type is None:
         return
-    for test in tests_of(condition):
+    for test in comparisons_of(condition):
         if test.path.subject == "event" and test.path.field == "metadata":
             yield from _test_faults(test, event_type)
 
 
-def _test_faults(test: Test, event_type: EventType) -> Iterator[Fault]:
+def _test_faults(test: Comparison, event_type: EventType) -> Iterator[Fault]:
     declared = declared_types(event_type, _keys(test.path))
     if declared is None:
         return
@@ -150,7 +150,7 @@ def _sealed_faults(
 ) -> Iterator[Fault]:
     if condition is None:
         return
-    for test in tests_of(condition):
+    for test in comparisons_of(condition):
         if test.path.field == "metadata" and _is_sealed(test.path, event_type, world):
             yield Fault(
                 pointer=pointer_to(test.pointer, test.path.subject),
