@@ -1,0 +1,1 @@
+"""Definitions over HTTP: planned as values, written as revisions, relayed to the log in order."""

@@ -1,0 +1,43 @@
+"""What goes wrong in the api, as the problem it is answered with: one table.
+
+Guarantee: bad input ends in a status below 500; what a server of ours could not do in time is 503
+with Retry-After; anything else is a fault of ours and logged with its trace.
+"""
+
+from contracts.errors import RefusedError, RevisionAheadError
+from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
+from services.runtime.logging import logger
+from services.runtime.postgres import DatabaseUnavailableError, InvalidRowError
+from services.runtime.problems import (
+    Problem,
+    ProblemError,
+    malformed,
+    outcome_unknown,
+    refused,
+    unavailable,
+)
+
+_log = logger(__name__)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that answers a request which ended in this error."""
+    match error:
+        case ProblemError():
+            return error.problem
+        case RefusedError():
+            return refused(error, slug="malformed", title="The request is malformed")
+        case InvalidRowError():
+            return malformed("A value has a form that is not taken here.")
+        case DatabaseUnavailableError() | KafkaUnavailableError() | RevisionAheadError():
+            return unavailable("A store does not answer at present; nothing was changed.")
+        case OutcomeUnknownError():
+            return outcome_unknown()
+        case _:
+            _log.error("A request failed by a fault of ours.", exc_info=error)
+            return Problem(
+                slug="internal",
+                title="A fault of ours",
+                status=500,
+                detail="The request could not be answered. It is logged under its request id.",
+            )
