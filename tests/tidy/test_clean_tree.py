@@ -21,10 +21,12 @@ REGISTRIES = tuple(
     )
 )
 UNFINISHED = re.compile(
-    "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"))
+    r"\b(?:"
+    + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"))
+    + r")\b"
 )
 PLACES = re.compile(
-    r"(?<![\w./])/(?:" + "|".join(("ro" + "ot", "wo" + "rk", "ho" + "me")) + r")/\w"
+    r"(?<![\w./])/(?:" + "|".join(("roo" + "t", "wor" + "k", "hom" + "e")) + r")/\w"
 )
 LAWFUL_PLACES = ("LICENSE",)
 
@@ -79,3 +81,17 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def test_tests_neither_skip_nor_sleep() -> None:
+    waiting = re.compile(r"pytest\.(?:skip|mark\.skip|importorskip)|\b(?:time|asyncio)\.sleep\(")
+    lawful = ("tests/support/eventually.py", "tests/benchmarks/", "tests/tidy/")
+
+    found = [
+        f"{name_of(module)}: {match.group()}"
+        for module in modules()
+        if name_of(module).startswith("tests/") and not name_of(module).startswith(lawful)
+        for match in waiting.finditer(module.read_text())
+    ]
+
+    assert found == []
