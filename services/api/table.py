@@ -1,12 +1,26 @@
 """The route table: all there is, in the order of the OpenAPI document."""
 
+import msgspec
+
 from services.api import health, keys, workspaces
 from services.api.definitions import routes as definitions
 from services.api.routes import Route
+from services.api.waiting import WAIT_PARAMS
 
-ROUTES: tuple[Route, ...] = (
-    *keys.ROUTES,
-    *workspaces.ROUTES,
-    *definitions.ROUTES,
-    *health.ROUTES,
+
+def _with_waiting(route: Route) -> Route:
+    """Every read with a key can wait for a position."""
+    if route.is_open or route.method != "GET":
+        return route
+    return msgspec.structs.replace(route, headers=(*route.headers, *WAIT_PARAMS))
+
+
+ROUTES: tuple[Route, ...] = tuple(
+    _with_waiting(route)
+    for route in (
+        *keys.ROUTES,
+        *workspaces.ROUTES,
+        *definitions.ROUTES,
+        *health.ROUTES,
+    )
 )

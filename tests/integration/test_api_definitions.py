@@ -38,3 +38,167 @@ async def test_a_definition_is_written_read_and_relayed(
     assert found.key == b"event_type/left_review"
     assert (record.definitionsrevision, record.workspace) == (1, "demo")
     assert (record.type, record.subject) == ("definition.changed", "event_type/left_review")
+
+
+async def test_the_same_spec_makes_no_new_revision(api: RunningApi) -> None:
+    path = "/v1/definitions/event_type/left_review"
+    await api.admin.put(path, LEFT_REVIEW)
+
+    again = await api.admin.put(path, LEFT_REVIEW)
+
+    assert (again.status, again.json()["revision"]) == (200, 1)
+    assert len((await api.admin.get(f"{path}/revisions")).json()["data"]) == 1
+
+
+async def test_a_revision_guards_a_replacement(api: RunningApi) -> None:
+    path = "/v1/definitions/event_type/left_review"
+
+    first = await api.admin.put(path, LEFT_REVIEW, if_match="0")
+    stale = await api.admin.put(path, {}, if_match="0")
+    current = await api.admin.put(path, {}, if_match='"1"')
+
+    assert [each.status for each in (first, stale, current)] == [200, 409, 200]
+    assert stale.json()["key"] == "revision_conflict"
+    assert current.json()["revision"] == 2
+
+
+async def test_an_apply_of_yaml_is_planned_then_done_whole(api: RunningApi) -> None:
+    text = b"""
+kind: distribution
+name: thanks
+spec:
+  on: {event: left_review}
+  endpoint: shop
+---
+kind: endpoint
+name: shop
+spec: {url: "https://shop.example/hooks"}
+---
+kind: event_type
+name: left_review
+spec: {}
+"""
+
+    async def apply(query: str = "") -> dict[str, object]:
+        answer = await api.admin.send(
+            "POST", f"/v1/definitions{query}", text, media="application/yaml"
+        )
+        assert answer.status == 200, answer.content
+        return answer.json()
+
+    planned = await apply("?dry_run=true")
+    nothing = await api.admin.get("/v1/definitions/event_type/left_review")
+    done = await apply()
+    again = await apply()
+
+    assert nothing.status == 404
+    assert planned["revision"] == 0
+    assert done["revision"] == again["revision"] == 3
+    names = ["left_review", "shop", "thanks"]
+    assert sorted(each["name"] for each in planned["created"]) == names
+    assert sorted(each["name"] for each in again["unchanged"]) == names
+    secrets = [each["secret"] for each in done["created"] if "secret" in each]
+    assert [each.startswith("whsec_") for each in secrets] == [True]
+    assert "secret" not in str(planned)
+
+
+async def test_an_undefined_reference_is_named_by_its_pointer(api: RunningApi) -> None:
+    documents = [
+        {"kind": "event_type", "name": "signed_up", "spec": {}},
+        {"kind": "distribution", "name": "d", "spec": {"on": {"event": "nobody_sends"}}},
+    ]
+
+    answer = await api.admin.post("/v1/definitions", documents)
+
+    assert answer.status == 400
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/1/spec/on/event"]
+    assert (await api.admin.get("/v1/definitions/event_type/signed_up")).status == 404
+
+
+async def test_what_is_in_use_is_not_deleted(api: RunningApi) -> None:
+    await api.admin.put("/v1/definitions/event_type/left_review", {})
+    spec = {"on": {"event": "left_review"}}
+    await api.admin.put("/v1/definitions/distribution/thanks", spec)
+
+    refused = await api.admin.delete("/v1/definitions/event_type/left_review")
+    freed = await api.admin.delete("/v1/definitions/distribution/thanks")
+    gone = await api.admin.delete("/v1/definitions/event_type/left_review")
+
+    assert [refused.status, freed.status, gone.status] == [409, 200, 200]
+    pointers = [each["pointer"] for each in refused.json()["errors"]]
+    assert pointers == ["/definitions/distribution/thanks/on/event"]
+    revisions = await api.admin.get("/v1/definitions/event_type/left_review/revisions")
+    assert [each["spec"] for each in revisions.json()["data"]] == [None, {}]
+
+
+async def test_names_with_slashes_are_reached_bare_and_escaped(api: RunningApi) -> None:
+    put = await api.admin.put("/v1/definitions/event_type/shop%2Frevisions", {})
+
+    escaped = await api.admin.get("/v1/definitions/event_type/shop%2Frevisions")
+    history = await api.admin.get("/v1/definitions/event_type/shop%2Frevisions/revisions")
+    other = await api.admin.put("/v1/definitions/event_type/a/b", {})
+
+    assert [put.status, escaped.status, history.status, other.status] == [200, 200, 200, 200]
+    assert escaped.json()["name"] == "shop/revisions"
+    assert other.json()["name"] == "a/b"
+
+
+async def test_an_endpoint_that_was_read_can_be_written_again(api: RunningApi) -> None:
+    path = "/v1/definitions/endpoint/shop"
+    spec = {"url": "https://shop.example/hooks", "headers": {"X-Token": "hush"}}
+
+    made = await api.admin.put(path, spec)
+    read = await api.admin.get(path)
+    again = await api.admin.put(path, read.json()["spec"])
+    moved = await api.admin.put(path, {**read.json()["spec"], "url": "https://other.example/"})
+    foreign = await api.admin.put(path, {**spec, "secret": "sha256:" + "0" * 64})
+
+    assert made.json()["secret"].startswith("whsec_")
+    assert b"hush" not in made.content + read.content
+    assert (again.json()["revision"], moved.json()["revision"]) == (1, 2)
+    assert "secret" not in moved.json()
+    assert foreign.status == 400
+    assert foreign.json()["errors"][0]["pointer"] == "/secret"
+
+
+async def test_a_page_follows_the_page_before(api: RunningApi) -> None:
+    documents = [{"kind": "event_type", "name": f"e{at}", "spec": {}} for at in range(5)]
+    await api.admin.post("/v1/definitions", documents)
+
+    names: list[str] = []
+    path = "/v1/definitions/event_type?limit=2"
+    cursor = ""
+    while cursor is not None:
+        answer = (await api.admin.get(path + (f"&cursor={cursor}" if cursor else ""))).json()
+        names += [each["name"] for each in answer["data"]]
+        cursor = answer["next_cursor"]
+
+    assert names == ["e0", "e1", "e2", "e3", "e4"]
+
+
+async def test_a_workspace_is_bounded_by_its_own_name(api: RunningApi) -> None:
+    own = await api.admin.put("/v1/definitions/workspace/demo", {"timezone": "Europe/Warsaw"})
+    other = await api.admin.put("/v1/definitions/workspace/elsewhere", {})
+
+    assert (own.status, other.status) == (200, 400)
+
+
+async def test_a_standing_rule_holds_a_property_open(api: RunningApi) -> None:
+    await api.admin.put("/v1/definitions/event_type/left_review", LEFT_REVIEW)
+    rule = {
+        "id": "r",
+        "on": {"event": "left_review"},
+        "if": {"event": "metadata.review_type", "eq": "text"},
+        "points": 5,
+    }
+    made = await api.admin.put(
+        "/v1/definitions/loyalty_program/club", {"name": "Club", "earning_rules": [rule]}
+    )
+    sealing = {"properties": {"review_type": {"type": "string", "required": True, "pii": True}}}
+
+    refused = await api.admin.put("/v1/definitions/event_type/left_review", sealing)
+
+    assert made.status == 200, made.content
+    assert refused.status == 409, refused.content
+    (fault,) = refused.json()["errors"]
+    assert fault["pointer"].startswith("/definitions/loyalty_program/club/")
