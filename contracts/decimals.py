@@ -11,7 +11,7 @@ from typing import Final, TypeGuard
 Number = int | Decimal
 
 DIGITS_MAX: Final = 34  # digits of a number in the log (decimal128)
-SUM_DIGITS_MAX: Final = 100  # of sums and quotients of such numbers: two full ranges and a carry
+SUM_DIGITS_MAX: Final = 13_000  # of sums and quotients: a decimal128's whole range, twice
 
 _WIDE: Final = Context(prec=SUM_DIGITS_MAX, rounding=ROUND_DOWN)
 

@@ -57,21 +57,22 @@ def parse_definition(kind: str, name: str, spec: object, pointer: str = "") -> D
         name: checked by ``check_name``.
         spec: decoded JSON or YAML; numbers ``int`` or ``Decimal`` (a float counts as what its
             shortest form says).
-        pointer: where the spec stands: empty for a ``PUT``, ``/<index>/spec`` in an apply.
+        pointer: where the document of kind, name and spec stands, ``/<index>`` in an apply; empty
+            for a ``PUT``, whose body is the spec itself.
 
     Raises:
-        RefusedError: with every fault; those of kind and name are at ``kind`` and ``name`` beside
-            the spec.
+        RefusedError: with every fault; the spec's are at ``<pointer>/spec``, or at the root where
+            the pointer is empty.
     """
-    beside = pointer.removesuffix("/spec")
     if kind not in _PARSERS:
         known = ", ".join(KINDS)
         if kind in LATER_KINDS:
-            raise refuse(pointer_to(beside, "kind"), "unsupported", f"{kind} is not supported yet")
-        raise refuse(pointer_to(beside, "kind"), "kind-unknown", f"is none of {known}")
-    misnamed = check_name(kind, name, pointer_to(beside, "name"))
+            raise refuse(pointer_to(pointer, "kind"), "unsupported", f"{kind} is not supported yet")
+        raise refuse(pointer_to(pointer, "kind"), "kind-unknown", f"is none of {known}")
+    misnamed = check_name(kind, name, pointer_to(pointer, "name"))
+    spec_pointer = pointer_to(pointer, "spec") if pointer else ""
     try:
-        definition = _PARSERS[kind](name, spec, pointer)
+        definition = _PARSERS[kind](name, spec, spec_pointer)
     except RefusedError as refused:
         raise RefusedError((*misnamed, *refused.faults)) from refused
     if misnamed:

@@ -23,7 +23,7 @@ from contracts.definitions.loyalty_programs import LoyaltyProgram
 from contracts.definitions.workspaces import WorkspaceSettings
 from contracts.errors import RevisionAheadError
 
-SNAPSHOTS_MAX: Final = 256  # assembled snapshots kept; corrections of old facts are rare
+SNAPSHOTS_MAX: Final = 64  # assembled snapshots kept; corrections of old facts are rare
 
 DefinitionT = TypeVar("DefinitionT", bound=Definition)
 

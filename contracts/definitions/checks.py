@@ -65,7 +65,7 @@ def check_against(definition: Definition, world: World, pointer: str = "") -> tu
     Args:
         definition: what ``parse_definition`` answered.
         world: everything that would stand beside it.
-        pointer: where the definition's spec stands, as it was given to ``parse_definition``.
+        pointer: where the spec stands: ``<pointer>/spec`` of what ``parse_definition`` was given.
     """
     undefined = tuple(_undefined(definition, world, pointer))
     match definition:

@@ -26,6 +26,7 @@ from contracts.conditions import (
     parse_path,
 )
 from contracts.conditions.evaluation import compile_sum
+from contracts.decimals import whole_steps
 from contracts.definitions.fields import (
     Document,
     Instant,
@@ -37,6 +38,7 @@ from contracts.definitions.fields import (
 from contracts.definitions.triggers import TriggerDocument
 from contracts.errors import Fault, RefusedError, pointer_to
 
+AWARD_MAX: Final = 10**15  # points of one rule for one event; thousands of them fit 64 bits
 RULES_MAX: Final = 100  # rules of one program; bounds what one event costs
 
 _RULE_CONTEXT: Final = Context(has_event=True, sealed_refused=True)
@@ -100,7 +102,11 @@ class PerSteps(Struct, frozen=True, kw_only=True):
 
 
 class EarningRule(Struct, frozen=True, kw_only=True):
-    """A rule as loyalty uses it: exactly one of ``points`` and ``per`` is set."""
+    """A rule as loyalty uses it: exactly one of ``points`` and ``per`` is set.
+
+    ``award`` answers the points, below zero for a ``per`` of a negative value, and looks at
+    neither ``holds`` nor the period. It stops at ``AWARD_MAX`` either way.
+    """
 
     id: str
     event: str
@@ -111,6 +117,7 @@ class EarningRule(Struct, frozen=True, kw_only=True):
     from_at: datetime | None
     until_at: datetime | None
     active: bool
+    award: Callable[[Facts], int]
 
 
 class LoyaltyProgram(Struct, frozen=True, kw_only=True):
@@ -194,7 +201,24 @@ def _rule(document: EarningRuleDocument, pointer: str) -> EarningRule:
         from_at=document.from_at,
         until_at=document.until_at,
         active=document.active,
+        award=_award(document.points, per),
     )
+
+
+def _award(points: int | None, per: PerSteps | None) -> Callable[[Facts], int]:
+    """Whole steps count toward zero, so a refund takes back by the same measure."""
+    if per is None:
+        assert points is not None, "a rule has points or per"
+        return lambda _facts: points
+
+    def award(facts: Facts) -> int:
+        value = per.measure(facts)
+        if value is None:
+            return 0
+        total = whole_steps(value, per.every) * per.points
+        return max(-AWARD_MAX, min(AWARD_MAX, total))
+
+    return award
 
 
 def _per(document: PerDocument, pointer: str) -> PerSteps:

@@ -5,6 +5,7 @@ shares neither the parser nor the operators with what it judges.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -195,7 +196,7 @@ def expected(condition: JsonObject, subjects: dict[str, JsonObject]) -> bool:
     return any(passes(value, operator, operand) for value in found)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(CONDITIONS, METADATA, METADATA)
 def test_a_compiled_condition_agrees_with_the_naive_reading(
     condition: JsonObject, event: JsonObject, customer: JsonObject
@@ -208,6 +209,46 @@ def test_a_compiled_condition_agrees_with_the_naive_reading(
 
     assert compile_condition(parsed)(facts) is wanted
     assert (explain(parsed, facts) is None) is wanted
+
+
+SHAPES = st.lists(st.sampled_from(["a", "b", "a[]", "b[]", "a[][]"]), min_size=1, max_size=3)
+
+
+def _array(elements: Sequence[Json]) -> Json:
+    return list(elements)
+
+
+LAST = st.one_of(SCALARS, st.lists(SCALARS, max_size=3).map(_array))
+
+
+@st.composite
+def reached(draw: st.DrawFn, shape: list[str]) -> JsonObject:
+    """Metadata in which a path of this shape mostly finds something."""
+    head, rest = shape[0], shape[1:]
+    each = head.count("[]")
+
+    def node(depth: int) -> Json:
+        if draw(st.integers(0, 19)) == 0:
+            return draw(VALUES)
+        if depth:
+            return [node(depth - 1) for _ in range(draw(st.integers(0, 2)))]
+        return draw(reached(rest)) if rest else draw(LAST)
+
+    return {head.removesuffix("[]").removesuffix("[]"): node(each)}
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.data(), SHAPES, OPERATIONS)
+def test_a_test_that_reaches_values_agrees_with_the_naive_reading(
+    data: st.DataObject, shape: list[str], operation: tuple[str, Json]
+) -> None:
+    metadata = data.draw(reached(shape))
+    leaf = _leaf("event", _path(shape), operation)
+    facts = Facts(customer=CustomerFacts(), event=EventFacts(metadata=metadata), now=NOW)
+
+    verdict = compile_condition(parse(leaf))(facts)
+
+    assert verdict is expected(leaf, {"event": metadata})
 
 
 @settings(max_examples=200, deadline=None)
