@@ -21,6 +21,7 @@ from tests.benchmarks.support.processes import (
 from tests.benchmarks.support.purchases import VALUE_BYTES, purchases, total
 from tests.benchmarks.support.receiver import Receipts
 from tests.benchmarks.support.report import written
+from tests.benchmarks.support.rounds import Round, Taken
 from tests.benchmarks.support.servers import free_port
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -111,3 +112,31 @@ async def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
 
     with pytest.raises(ChildFailedError, match="no such thing"):
         await answered(argv, scratch=tmp_path, name="failing", seconds=10.0)
+
+
+def test_a_ratio_of_two_sides_is_taken_within_each_round() -> None:
+    ours, peer = _taken(90, 45, 95), _taken(100, 50, 100)
+
+    assert ours.ratio_to(peer) == pytest.approx(0.9)
+    assert ours.events_per_second == 90
+
+
+def test_a_ratio_measured_in_pairs_outranks_that_of_the_values() -> None:
+    ours = Figure(name="a", value=80, unit="x", goal=at_least(0.85), ratio_to="b", ratio=0.9)
+
+    assert judged([ours, Figure(name="b", value=100, unit="x")])[0].met is True
+
+
+def _taken(*rates: float) -> Taken:
+    return Taken(
+        rounds=[
+            Round(
+                events_per_second=rate,
+                server_microseconds=1.0,
+                p50_ms=1.0,
+                p99_ms=2.0,
+                generator_share=0.1,
+            )
+            for rate in rates
+        ]
+    )

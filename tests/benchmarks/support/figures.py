@@ -27,6 +27,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         name: unique in a run.
         unit: of ``value``, e.g. ``events/s``, ``ms``, ``MiB``.
         ratio_to: the name of the figure that this one is divided by; the goal is then the ratio's.
+        ratio: measured in pairs, where both were driven in turns; absent: one value over the other.
         note: what a reader must know to judge the number.
     """
 
@@ -35,6 +36,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     goal: Goal | None = None
     ratio_to: str | None = None
+    ratio: float | None = None
     note: str = ""
 
 
@@ -62,7 +64,9 @@ def judged(figures: Sequence[Figure]) -> list[Line]:
 
 def _line(figure: Figure, values: Mapping[str, float]) -> Line:
     divisor = values.get(figure.ratio_to) if figure.ratio_to is not None else None
-    ratio = figure.value / divisor if divisor else None
+    ratio = figure.ratio
+    if ratio is None and divisor:
+        ratio = figure.value / divisor
     bounded = figure.value if figure.ratio_to is None else ratio
     met = None if figure.goal is None or bounded is None else figure.goal.holds(bounded)
     return Line(figure=figure, ratio=ratio, met=met)

@@ -1,8 +1,8 @@
 """Two or more servers driven in turns, so that a noisy machine is noisy for all of them.
 
 A machine's speed may change twofold within a minute (shared hardware, hyperthreads). Each round
-drives every side once, shortly; the first round warms broker and servers and does not count; the
-median over the rounds stands for a side.
+drives every side once, shortly; the first round warms broker and servers and does not count. The
+median over the rounds stands for a side, the median of the rounds' ratios for two.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One side in one round, or the median of its rounds.
+    """One side in one round.
 
     Attributes:
         server_microseconds: processor time of the server, an event.
@@ -45,18 +45,41 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     generator_share: float
 
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """All rounds of one side that count, in order."""
+
+    rounds: list[Round]
+
+    @property
+    def events_per_second(self) -> float:
+        return median(each.events_per_second for each in self.rounds)
+
+    @property
+    def server_microseconds(self) -> float:
+        return median(each.server_microseconds for each in self.rounds)
+
+    def ratio_to(self, other: "Taken") -> float:
+        """Our rate over the other's: the median of the ratios within each round."""
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return median(ours.events_per_second / its.events_per_second for ours, its in pairs)
+
     def described(self) -> str:
+        rates = [each.events_per_second for each in self.rounds]
+        p50 = median(each.p50_ms for each in self.rounds)
+        p99 = median(each.p99_ms for each in self.rounds)
+        share = median(each.generator_share for each in self.rounds)
         return (
-            f"p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms, "
-            f"{self.server_microseconds:.1f} µs of the server's processor time an event, "
-            f"generator {self.generator_share:.0%} of its core"
+            f"median of {len(rates)} rounds, {min(rates):,.0f} to {max(rates):,.0f}; "
+            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms; {self.server_microseconds:.1f} µs of the "
+            f"server's processor time an event; generator {share:.0%} of its core"
         )
 
 
 async def alternated(
     stack: Stack, sides: Sequence[Side], *, rounds: int = ROUNDS
-) -> dict[str, Round]:
-    """Drive the sides in turns; the median round of each by its name.
+) -> dict[str, Taken]:
+    """Drive the sides in turns; what was taken of each, by its name.
 
     Raises:
         ChildFailedError: any answer was not 2xx.
@@ -67,7 +90,7 @@ async def alternated(
             measured = await _round(stack, side)
             if number > 0:
                 taken[side.name].append(measured)
-    return {name: _median(each) for name, each in taken.items()}
+    return {name: Taken(rounds=each) for name, each in taken.items()}
 
 
 async def _round(stack: Stack, side: Side) -> Round:
@@ -84,14 +107,4 @@ async def _round(stack: Stack, side: Side) -> Round:
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
         generator_share=result.cpu_seconds / result.seconds,
-    )
-
-
-def _median(rounds: Sequence[Round]) -> Round:
-    return Round(
-        events_per_second=median(each.events_per_second for each in rounds),
-        server_microseconds=median(each.server_microseconds for each in rounds),
-        p50_ms=median(each.p50_ms for each in rounds),
-        p99_ms=median(each.p99_ms for each in rounds),
-        generator_share=median(each.generator_share for each in rounds),
     )
