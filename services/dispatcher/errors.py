@@ -2,7 +2,7 @@
 
 
 class UnusableSecretError(Exception):
-    """An endpoint's signing secret is not base64 of 24 to 64 bytes; rotate it."""
+    """An endpoint's signing secret is empty or not base64; rotate it."""
 
 
 class UnknownDeliveryError(Exception):

@@ -5,7 +5,6 @@ bytes. While a rotated secret is still honoured its signature stands beside the 
 receiver that knows either of them accepts the message.
 """
 
-import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,32 +13,8 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from services.dispatcher.errors import UnusableSecretError
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the form of a secret, none itself
-SECRET_BYTES = 32
-"""Length of a secret of our own making; the specification asks for 24 to 64."""
-SECRET_BYTES_MIN = 24
-SECRET_BYTES_MAX = 64
 SIGNING_SECRETS_MAX = 2
 """The present secret, and the one before it during a rotation."""
-
-
-def spell_secret(key: bytes) -> str:
-    """Write a key the way receivers configure it: ``whsec_`` and base64."""
-    return SECRET_PREFIX + base64.b64encode(key).decode()
-
-
-def check_secret(secret: str) -> None:
-    """Refuse a secret that receivers' libraries could not use.
-
-    Raises:
-        UnusableSecretError: not base64 (with or without prefix and padding) of 24 to 64 bytes.
-    """
-    try:
-        key = base64.b64decode(_padded(secret.removeprefix(SECRET_PREFIX)), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UnusableSecretError from error
-    if not SECRET_BYTES_MIN <= len(key) <= SECRET_BYTES_MAX:
-        raise UnusableSecretError
 
 
 class Signer:
@@ -71,7 +46,3 @@ class Signer:
             "webhook-timestamp": str(int(utc.timestamp())),
             "webhook-signature": signatures,
         }
-
-
-def _padded(text: str) -> str:
-    return text + "=" * (-len(text) % 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from services.dispatcher.errors import UnusableSecretError
-from services.dispatcher.signing import Signer, check_secret, spell_secret
+from services.dispatcher.signing import Signer
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -86,7 +87,7 @@ def test_the_prefix_of_a_secret_makes_no_difference(secret: str) -> None:
 
 
 def test_an_unpadded_secret_signs_like_the_padded_one() -> None:
-    padded = spell_secret(b"k" * 32)
+    padded = "whsec_" + base64.b64encode(b"k" * 32).decode()
     assert padded.endswith("=")
 
     _verify(_signed(padded.rstrip("=")), secret=padded)
@@ -96,17 +97,6 @@ def test_an_unpadded_secret_signs_like_the_padded_one() -> None:
 def test_an_empty_secret_signs_nothing(secret: str) -> None:
     with pytest.raises(UnusableSecretError):
         Signer(secret)
-
-
-@pytest.mark.parametrize("secret", ["whsec_!!!", "whsec_c2hvcnQ=", "a" * 200, "é"])
-def test_a_secret_that_receivers_could_not_use_is_refused(secret: str) -> None:
-    with pytest.raises(UnusableSecretError):
-        check_secret(secret)
-
-
-@pytest.mark.parametrize("secret", [SECRET, OTHER, spell_secret(b"k" * 32).rstrip("=")])
-def test_a_proper_secret_is_taken(secret: str) -> None:
-    check_secret(secret)
 
 
 @pytest.mark.parametrize("secret", [SECRET, OTHER])

@@ -1,0 +1,416 @@
+"""Taking deliveries from the queue and writing down what became of them, in sets.
+
+Guarantee: one transaction settles any number of attempts and claims any number of deliveries, of
+any number of endpoints. Where an endpoint is ordered, only the first open delivery of each of its
+customers is ever claimed. A claim ends when its sender's session ends or its lease runs out, so
+nothing stays claimed by a process that is gone. Times are Postgres' own, so processes agree.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from contracts.webhooks import MESSAGE_PREFIX
+from services.dispatcher.deliveries import DeliveryState, EndpointKey
+from services.dispatcher.rate import moved, slots
+from services.runtime.postgres import Session
+
+LEASE_SECONDS: Final = 60
+"""How long a claim holds: a wait behind one attempt, an attempt, and room to write it down."""
+SENDER_LOCK: Final = 0x7570_7364
+"""Class of the advisory locks by which senders show that they live ("upsd")."""
+SWEEP_MAX: Final = 1_000
+"""Deliveries that one sweep touches, so that no transaction is long."""
+UNDEFINED_GRACE_SECONDS: Final = 60
+"""How long a delivery waits for an endpoint that this process does not know (yet)."""
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that this sender is to attempt; ``attempts_made`` since made or redriven."""
+
+    delivery: UUID
+    endpoint: EndpointKey
+    message: str
+    body: bytes
+    attempts_made: int
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an attempt; ``wait_seconds`` counts where the state is ``pending`` again."""
+
+    delivery: UUID
+    endpoint: EndpointKey
+    state: DeliveryState
+    wait_seconds: float
+    at: datetime
+    duration_ms: int
+    status: int | None
+    answer: bytes
+    error: str | None
+    is_gone: bool
+    """The receiver answered 410: its endpoint is disabled."""
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deliveries of an endpoint a sender has room for."""
+
+    endpoint: EndpointKey
+    count: int
+    is_ordered: bool
+    rate_per_second: float | None
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """What one transaction gave.
+
+    ``more`` names the endpoints that may have more due: all that was wanted was found, or a
+    delivery behind a finished one became due. ``slow`` says how long each must wait for its rate.
+    """
+
+    claimed: list[Claimed]
+    more: frozenset[EndpointKey]
+    slow: dict[EndpointKey, float]
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    is_disabled: bool
+    slot_at: datetime | None
+    now: datetime
+
+
+_NEW_SENDER: LiteralString = "SELECT nextval('deliveries.senders')::int"
+_SHOW_LIFE: LiteralString = "SELECT pg_advisory_lock(%s, %s)"
+
+_HOLD_ENDPOINTS: LiteralString = """
+SELECT e.workspace, e.name, e.disabled_at IS NOT NULL, e.slot_at, clock_timestamp()
+FROM deliveries.endpoints e
+JOIN unnest(%s::text[], %s::text[]) AS g (workspace, name) USING (workspace, name)
+ORDER BY e.workspace, e.name FOR NO KEY UPDATE OF e"""
+
+_SETTLE: LiteralString = """
+WITH settled AS (
+    UPDATE deliveries.deliveries d SET
+        state = g.state,
+        attempts_count = d.attempts_count + 1,
+        next_attempt_at = clock_timestamp() + make_interval(secs => g.wait_seconds),
+        claimed_by = NULL,
+        claimed_until = NULL,
+        ended_at = CASE WHEN g.state = 'pending' THEN NULL ELSE clock_timestamp() END
+    FROM unnest(%s::uuid[], %s::text[], %s::float8[], %s::timestamptz[], %s::int[], %s::int[],
+            %s::bytea[], %s::text[], %s::bool[])
+        AS g (id, state, wait_seconds, at, duration_ms, status, answer, error, is_gone)
+    WHERE d.id = g.id AND d.state = 'delivering' AND d.claimed_by = %s
+    RETURNING d.id, d.attempts_count, d.workspace, d.endpoint, d.customer, g.state, g.at,
+        g.duration_ms, g.status, g.answer, g.error, g.is_gone
+), written AS (
+    INSERT INTO deliveries.attempts (delivery, ordinal, at, duration_ms, status, answer, error)
+    SELECT id, attempts_count, at, duration_ms, status, answer, error FROM settled
+), counted AS (
+    INSERT INTO deliveries.endpoint_hours AS h
+        (workspace, endpoint, hour, succeeded_count, failed_count)
+    SELECT workspace, endpoint, date_trunc('hour', now()),
+        count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state <> 'succeeded')
+    FROM settled GROUP BY workspace, endpoint
+    ON CONFLICT ON CONSTRAINT endpoint_hours_have_one_row_an_hour DO UPDATE SET
+        succeeded_count = h.succeeded_count + excluded.succeeded_count,
+        failed_count = h.failed_count + excluded.failed_count
+), judged AS (
+    SELECT workspace, endpoint, bool_or(is_gone) AS is_gone,
+        max(at) FILTER (WHERE state = 'succeeded') AS succeeded_at,
+        min(at) FILTER (WHERE state <> 'succeeded') AS failed_at
+    FROM settled GROUP BY workspace, endpoint
+), marked AS (
+    UPDATE deliveries.endpoints e SET
+        last_success_at = coalesce(j.succeeded_at, e.last_success_at),
+        failing_since = CASE
+            WHEN j.succeeded_at IS NULL THEN coalesce(e.failing_since, j.failed_at)
+            WHEN j.failed_at > j.succeeded_at THEN j.failed_at
+        END,
+        disabled_at = CASE WHEN j.is_gone THEN clock_timestamp() ELSE e.disabled_at END,
+        disabled_reason = CASE WHEN j.is_gone THEN 'answered 410' ELSE e.disabled_reason END
+    FROM judged j
+    WHERE e.workspace = j.workspace AND e.name = j.endpoint
+        AND (j.is_gone OR j.failed_at IS NOT NULL OR e.failing_since IS NOT NULL
+            OR e.last_success_at IS NULL OR e.last_success_at < j.succeeded_at - interval '1 s')
+)
+SELECT workspace, endpoint, customer::text FROM settled WHERE state <> 'pending'"""
+
+_FREE: LiteralString = """
+UPDATE deliveries.deliveries d SET behind = false
+FROM (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::uuid[]))
+    AS g (workspace, endpoint, customer)
+CROSS JOIN LATERAL (
+    SELECT n.id FROM deliveries.deliveries n
+    WHERE n.workspace = g.workspace AND n.endpoint = g.endpoint AND n.customer = g.customer
+        AND n.state IN ('pending', 'delivering')
+    ORDER BY n.workspace, n.endpoint, n.customer, n.place, n.id LIMIT 1
+) AS first
+WHERE d.id = first.id AND d.behind
+RETURNING d.workspace, d.endpoint"""
+
+_CLAIM: LiteralString = """
+WITH due AS (
+    SELECT d.id, d.workspace, d.endpoint, d.customer, d.place, a.is_ordered
+    FROM unnest(%s::text[], %s::text[], %s::int[], %s::bool[])
+        AS a (workspace, endpoint, wanted, is_ordered)
+    CROSS JOIN LATERAL (
+        SELECT n.id, n.workspace, n.endpoint, n.customer, n.place FROM deliveries.deliveries n
+        WHERE n.workspace = a.workspace AND n.endpoint = a.endpoint
+            AND n.state = 'pending' AND NOT n.behind AND n.next_attempt_at <= clock_timestamp()
+        ORDER BY n.workspace, n.endpoint, n.next_attempt_at, n.place LIMIT a.wanted
+        FOR UPDATE SKIP LOCKED
+    ) AS d
+), placed AS (
+    SELECT due.id, due.is_ordered AND EXISTS (
+        SELECT FROM deliveries.deliveries e
+        WHERE e.workspace = due.workspace AND e.endpoint = due.endpoint
+            AND e.customer = due.customer AND e.state IN ('pending', 'delivering')
+            AND (e.place, e.id) < (due.place, due.id)
+    ) AS is_behind
+    FROM due
+), taken AS (
+    UPDATE deliveries.deliveries d SET
+        behind = p.is_behind,
+        state = CASE WHEN p.is_behind THEN 'pending' ELSE 'delivering' END,
+        claimed_by = CASE WHEN p.is_behind THEN NULL ELSE %s::int END,
+        claimed_until = CASE WHEN p.is_behind THEN NULL
+            ELSE clock_timestamp() + make_interval(secs => %s) END
+    FROM placed p WHERE d.id = p.id
+    RETURNING d.id, d.workspace, d.endpoint, d.message, d.place, d.behind,
+        d.attempts_count - d.attempts_before AS attempts_made
+)
+SELECT t.id, t.workspace, t.endpoint, t.message, t.behind, t.attempts_made,
+    CASE WHEN t.behind THEN NULL ELSE m.body END
+FROM taken t JOIN deliveries.messages m ON m.id = t.message
+ORDER BY t.place"""
+
+_MOVE_SLOTS: LiteralString = """
+UPDATE deliveries.endpoints e SET slot_at = g.slot_at
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS g (workspace, name, slot_at)
+WHERE e.workspace = g.workspace AND e.name = g.name"""
+
+_DUE: LiteralString = """
+SELECT e.workspace, e.name, e.disabled_at IS NOT NULL FROM deliveries.endpoints e
+WHERE EXISTS (
+    SELECT FROM deliveries.deliveries d
+    WHERE d.workspace = e.workspace AND d.endpoint = e.name
+        AND d.state = 'pending' AND NOT d.behind AND d.next_attempt_at <= clock_timestamp())"""
+
+_RELEASE: LiteralString = """
+UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
+WHERE id IN (
+    SELECT id FROM deliveries.deliveries
+    WHERE state = 'delivering' AND (claimed_until < clock_timestamp() OR NOT claimed_by = ANY (
+        ARRAY(SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND classid = %s::int
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))))
+    LIMIT %s FOR UPDATE SKIP LOCKED)"""
+
+_UNLINE: LiteralString = """
+UPDATE deliveries.deliveries SET behind = false
+WHERE id IN (
+    SELECT d.id FROM deliveries.deliveries d
+    JOIN unnest(%s::text[], %s::text[]) AS g (workspace, endpoint) USING (workspace, endpoint)
+    WHERE d.behind LIMIT %s FOR UPDATE OF d SKIP LOCKED)"""
+
+_DISABLE: LiteralString = """
+UPDATE deliveries.deliveries SET state = 'disabled', behind = false, ended_at = clock_timestamp()
+WHERE id IN (
+    SELECT d.id FROM deliveries.deliveries d
+    JOIN unnest(%s::text[], %s::text[], %s::int[]) AS g (workspace, endpoint, grace_seconds)
+        USING (workspace, endpoint)
+    WHERE d.state = 'pending'
+        AND d.next_attempt_at <= clock_timestamp() - make_interval(secs => g.grace_seconds)
+    LIMIT %s FOR UPDATE OF d SKIP LOCKED)"""
+
+
+async def new_sender(session: Session) -> int:
+    """Draw a number for a sender of this process."""
+    rows = await (await session.execute(_NEW_SENDER)).fetchall()
+    return int(rows[0][0])
+
+
+async def show_life(session: Session, sender: int) -> None:
+    """Hold a sender's claims for as long as this session lives."""
+    await session.execute(_SHOW_LIFE, (SENDER_LOCK, sender))
+
+
+async def exchange(
+    session: Session, sender: int, settlements: Sequence[Settlement], wants: Sequence[Want]
+) -> Exchange:
+    """Write down what became of attempts and claim new deliveries, in one transaction."""
+    async with session.transaction():
+        held = await _hold(session, {s.endpoint for s in settlements} | {w.endpoint for w in wants})
+        freed = await _settle(session, sender, settlements) if settlements else set[EndpointKey]()
+        gone = {each.endpoint for each in settlements if each.is_gone}
+        open_wants = [
+            want
+            for want in wants
+            if want.endpoint in held
+            and not held[want.endpoint].is_disabled
+            and want.endpoint not in gone
+        ]
+        granted, slow = _granted(open_wants, held)
+        found = await _claim(session, sender, granted) if granted else []
+        await _move_slots(session, granted, held, found)
+    full = {
+        want.endpoint
+        for want in granted
+        if sum(endpoint == want.endpoint for endpoint, _ in found) >= want.count
+    }
+    return Exchange(
+        claimed=[claimed for _, claimed in found if claimed is not None],
+        more=frozenset(full | freed),
+        slow=slow,
+    )
+
+
+async def due_endpoints(session: Session) -> tuple[list[EndpointKey], list[EndpointKey]]:
+    """Answer which endpoints have a delivery due: those enabled, and those disabled."""
+    rows = await (await session.execute(_DUE)).fetchall()
+    enabled = [EndpointKey(workspace, name) for workspace, name, disabled in rows if not disabled]
+    return enabled, [EndpointKey(workspace, name) for workspace, name, disabled in rows if disabled]
+
+
+async def release_lost(session: Session) -> int:
+    """Make deliveries due again whose sender is gone or whose lease ran out; answer how many."""
+    return (await session.execute(_RELEASE, (SENDER_LOCK, SWEEP_MAX))).rowcount
+
+
+async def forget_order(session: Session, unordered: Sequence[EndpointKey]) -> int:
+    """Let go what stands behind another at endpoints that are not ordered (any more)."""
+    names = _columns(unordered)
+    return (await session.execute(_UNLINE, (*names, SWEEP_MAX))).rowcount
+
+
+async def disable_due(
+    session: Session, disabled: Sequence[EndpointKey], undefined: Sequence[EndpointKey]
+) -> int:
+    """End what is due at disabled endpoints, and after a grace at those that are not defined."""
+    graces = [0] * len(disabled) + [UNDEFINED_GRACE_SECONDS] * len(undefined)
+    names = _columns([*disabled, *undefined])
+    return (await session.execute(_DISABLE, (*names, graces, SWEEP_MAX))).rowcount
+
+
+async def _hold(session: Session, endpoints: Iterable[EndpointKey]) -> dict[EndpointKey, _Held]:
+    """Lock the endpoints' rows, so that no two transactions judge one line at once."""
+    rows = await (await session.execute(_HOLD_ENDPOINTS, _columns(sorted(endpoints)))).fetchall()
+    return {
+        EndpointKey(row[0], row[1]): _Held(is_disabled=row[2], slot_at=row[3], now=row[4])
+        for row in rows
+    }
+
+
+async def _settle(
+    session: Session, sender: int, settlements: Sequence[Settlement]
+) -> set[EndpointKey]:
+    cursor = await session.execute(
+        _SETTLE,
+        (
+            [each.delivery for each in settlements],
+            [each.state for each in settlements],
+            [each.wait_seconds for each in settlements],
+            [each.at for each in settlements],
+            [each.duration_ms for each in settlements],
+            [each.status for each in settlements],
+            [each.answer for each in settlements],
+            [each.error for each in settlements],
+            [each.is_gone for each in settlements],
+            sender,
+        ),
+    )
+    ended = await cursor.fetchall()
+    if not ended:
+        return set()
+    freed = await session.execute(
+        _FREE, ([row[0] for row in ended], [row[1] for row in ended], [row[2] for row in ended])
+    )
+    return {EndpointKey(row[0], row[1]) for row in await freed.fetchall()}
+
+
+def _granted(
+    wants: Sequence[Want], held: dict[EndpointKey, _Held]
+) -> tuple[list[Want], dict[EndpointKey, float]]:
+    """Cut what is wanted to what each endpoint's rate allows now."""
+    granted: list[Want] = []
+    slow: dict[EndpointKey, float] = {}
+    for want in wants:
+        if want.rate_per_second is None:
+            granted.append(want)
+            continue
+        row = held[want.endpoint]
+        free = slots(row.slot_at, row.now, rate=want.rate_per_second, wanted=want.count)
+        if free.count:
+            granted.append(msgspec.structs.replace(want, count=free.count))
+        else:
+            slow[want.endpoint] = free.wait_seconds
+    return granted, slow
+
+
+async def _claim(
+    session: Session, sender: int, wants: Sequence[Want]
+) -> list[tuple[EndpointKey, Claimed | None]]:
+    """Claim; None stands for a delivery found due but behind another of its line."""
+    cursor = await session.execute(
+        _CLAIM,
+        (
+            *_columns([want.endpoint for want in wants]),
+            [want.count for want in wants],
+            [want.is_ordered for want in wants],
+            sender,
+            LEASE_SECONDS,
+        ),
+    )
+    found: list[tuple[EndpointKey, Claimed | None]] = []
+    for (
+        delivery,
+        workspace,
+        name,
+        message,
+        is_behind,
+        attempts_made,
+        body,
+    ) in await cursor.fetchall():
+        endpoint = EndpointKey(workspace, name)
+        claimed = Claimed(
+            delivery=delivery,
+            endpoint=endpoint,
+            message=MESSAGE_PREFIX + message.hex,
+            body=b"" if is_behind else body,
+            attempts_made=attempts_made,
+        )
+        found.append((endpoint, None if is_behind else claimed))
+    return found
+
+
+async def _move_slots(
+    session: Session,
+    granted: Sequence[Want],
+    held: dict[EndpointKey, _Held],
+    found: Sequence[tuple[EndpointKey, Claimed | None]],
+) -> None:
+    started = Counter(endpoint for endpoint, claimed in found if claimed is not None)
+    moves = [
+        (
+            want.endpoint,
+            moved(
+                held[want.endpoint].slot_at,
+                held[want.endpoint].now,
+                rate=want.rate_per_second,
+                started=started[want.endpoint],
+            ),
+        )
+        for want in granted
+        if want.rate_per_second is not None and started[want.endpoint]
+    ]
+    if moves:
+        names = _columns([endpoint for endpoint, _ in moves])
+        await session.execute(_MOVE_SLOTS, (*names, [slot_at for _, slot_at in moves]))
+
+
+def _columns(endpoints: Iterable[EndpointKey]) -> tuple[list[str], list[str]]:
+    keys = list(endpoints)
+    return [key.workspace for key in keys], [key.name for key in keys]
