@@ -19,7 +19,7 @@ from projections.kernel.facts import FactsOfBatch, place_of
 from projections.kernel.failures import Decision, decide, reason_of, remember_dead
 from projections.kernel.outbox import OutboxRow, source_of
 from projections.kernel.projection import Definitions, Output, Projection, Step
-from projections.kernel.records import Reading, read, record_id
+from projections.kernel.records import Decoded, Reading, read, record_id
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
@@ -52,7 +52,7 @@ class Applier(Generic[W]):
         self._live = live
         self._partitions = partitions
         self._working = projection.working_set()
-        self._snapshots: dict[tuple[str, int], Snapshot] = {}
+        self._last_snapshot = definitions.catalogue.at("", 0)
 
     def forget(self) -> None:
         """Drop what is held in memory, since the last transaction may not have committed."""
@@ -92,30 +92,31 @@ class Applier(Generic[W]):
                 return await self._write(old, reading.checkpoint, facts, outputs)
 
     def _steps(self, old: Checkpoint, reading: Reading, facts: FactsOfBatch) -> list[Step]:
-        return [
-            Step(
-                partition=old.partition,
-                offset=each.offset,
-                at=each.at,
-                record=each.record,
-                data=each.data,
-                snapshot=self._snapshot(each.record.workspace, each.revision),
-                change=facts.change(
-                    each.record, each.data, at=each.at, offset=each.offset, revision=each.revision
-                ),
-            )
-            for each in reading.decoded
-        ]
+        return [self._step(old.partition, each, facts) for each in reading.decoded]
+
+    def _step(self, partition: int, decoded: Decoded, facts: FactsOfBatch) -> Step:
+        record, revision = decoded.record, decoded.revision
+        change = facts.change(
+            record, decoded.data, at=decoded.at, offset=decoded.offset, revision=revision
+        )
+        snapshot = self._snapshot(record.workspace, revision)
+        stored = None if change is None else change.stored
+        first = revision if stored is None else stored.revision
+        return Step(
+            partition=partition,
+            offset=decoded.offset,
+            at=decoded.at,
+            record=record,
+            data=decoded.data,
+            snapshot=snapshot,
+            change=change,
+            judged=snapshot if first == revision else self._snapshot(record.workspace, first),
+        )
 
     def _snapshot(self, workspace: str, revision: int) -> Snapshot:
-        found = self._snapshots.get((workspace, revision))
-        if found is None:
-            found = self._definitions.catalogue.at(workspace, revision)
-            self._snapshots = {
-                key: each for key, each in self._snapshots.items() if key[0] != workspace
-            }
-            self._snapshots[workspace, revision] = found
-        return found
+        if self._last_snapshot.workspace != workspace or self._last_snapshot.revision != revision:
+            self._last_snapshot = self._definitions.catalogue.at(workspace, revision)
+        return self._last_snapshot
 
     async def _write(
         self, old: Checkpoint, new: Checkpoint, facts: FactsOfBatch, outputs: list[Output]

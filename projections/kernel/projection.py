@@ -22,7 +22,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One record at its place, with all that a model may know besides its own rows.
 
     ``at`` is the partition's logical time there, ``snapshot`` the definitions in force there,
-    ``change`` what the record does to its fact (None where the record is about no fact).
+    ``change`` what the record does to its fact (None where the record is about no fact). ``judged``
+    are the definitions that judge the fact: those in force at its first version.
     """
 
     partition: int
@@ -32,6 +33,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     data: EventData
     snapshot: Snapshot
     change: Change | None
+    judged: Snapshot
 
     @property
     def merges_profile(self) -> bool:

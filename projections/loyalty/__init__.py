@@ -1,0 +1,1 @@
+"""Points: which events earn them, and a ledger that can tell why."""

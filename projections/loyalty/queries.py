@@ -1,0 +1,237 @@
+"""Reading the ledger: members, entries, totals. Read-only; the schema is the generation's."""
+
+from typing import LiteralString
+
+import msgspec
+from psycopg import sql
+
+from contracts.effects import Account, LoyaltyEntry
+from projections.kernel import rows
+from projections.loyalty.model import public_entry
+from projections.loyalty.store import entry_of
+from services.runtime.postgres import Session
+
+
+class Points(msgspec.Struct, frozen=True, kw_only=True):
+    """A member's points by where they are; ``lifetime`` is their sum."""
+
+    available: int
+    pending: int
+    spent: int
+    expired: int
+    lifetime: int
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of a program; a customer without entries reads as zeros."""
+
+    program: str
+    customer: str
+    points: Points
+    card: str | None = None
+    tier: str | None = None
+    next_expiry: None = None
+    object: str = "loyalty_member"
+
+
+class Posting(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a transfer: points signed from the account's side."""
+
+    account: Account
+    points: int
+
+
+class EntryView(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry with its postings, which sum to zero."""
+
+    id: str
+    program: str
+    customer: str
+    kind: str
+    points: int
+    at: str
+    rule: str
+    revision: int
+    caused_by: str
+    reverses: str | None
+    shortfall: int
+    position: str
+    postings: list[Posting]
+    object: str = "loyalty_entry"
+
+
+class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries, newest first, and where to go on (None at the end)."""
+
+    entries: list[EntryView]
+    next_cursor: str | None
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """A program's totals: ``issued = held + spent + expired``."""
+
+    program: str
+    members: int
+    issued: int
+    held: int
+    spent: int
+    expired: int
+    earned: int
+    adjusted: int
+    reversed: int
+    object: str = "loyalty_totals"
+
+
+class CursorError(ValueError):
+    """The cursor is none that a page of entries gave out."""
+
+
+_MEMBERS: LiteralString = """
+SELECT program, available, pending, spent, expired FROM {}
+WHERE workspace = %s AND customer = %s::uuid AND (%s::text IS NULL OR program = %s)
+ORDER BY program"""
+_ENTRIES: LiteralString = """
+SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
+    e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
+    e.transfers::text, e.drawn::text
+FROM {} e
+WHERE workspace = %s AND customer = %s::uuid AND program = %s
+    AND (record_offset, place) < (%s, %s)
+ORDER BY record_offset DESC, place DESC LIMIT %s"""
+_OF_EVENT: LiteralString = """
+SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
+    e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
+    e.transfers::text, e.drawn::text
+FROM {} e
+WHERE workspace = %s AND customer = %s::uuid AND program = %s AND fact = %s::uuid
+ORDER BY record_offset, place"""
+_TOTALS: LiteralString = """
+SELECT count(*), coalesce(sum(earned + adjusted - reversed), 0)::bigint,
+    coalesce(sum(available + pending), 0)::bigint, coalesce(sum(spent), 0)::bigint,
+    coalesce(sum(expired), 0)::bigint, coalesce(sum(earned), 0)::bigint,
+    coalesce(sum(adjusted), 0)::bigint, coalesce(sum(reversed), 0)::bigint
+FROM {} WHERE workspace = %s AND program = %s"""
+
+_NEWEST = (2**62, 0)
+
+
+async def members_of(
+    session: Session, schema: str, workspace: str, customer: str, program: str | None = None
+) -> list[MemberView]:
+    """List the programs in which a customer has entries, or the one program asked for."""
+    query = sql.SQL(_MEMBERS).format(sql.Identifier(schema, "members"))
+    parameters = (workspace, rows.customer_uuid(customer), program, program)
+    found = await (await session.execute(query, parameters)).fetchall()
+    return [
+        MemberView(
+            program=row[0],
+            customer=customer,
+            points=Points(
+                available=row[1],
+                pending=row[2],
+                spent=row[3],
+                expired=row[4],
+                lifetime=sum(row[1:]),
+            ),
+        )
+        for row in found
+    ]
+
+
+async def member(
+    session: Session, schema: str, workspace: str, customer: str, program: str
+) -> MemberView:
+    """Find a member; one without entries has zeros."""
+    found = await members_of(session, schema, workspace, customer, program)
+    if found:
+        return found[0]
+    zeros = Points(available=0, pending=0, spent=0, expired=0, lifetime=0)
+    return MemberView(program=program, customer=customer, points=zeros)
+
+
+async def entries(
+    session: Session,
+    schema: str,
+    workspace: str,
+    customer: str,
+    program: str,
+    *,
+    limit: int,
+    cursor: str | None = None,
+) -> EntryPage:
+    """List a member's entries, newest first.
+
+    Raises:
+        CursorError: the cursor is not one of ours.
+    """
+    query = sql.SQL(_ENTRIES).format(sql.Identifier(schema, "entries"))
+    before = _NEWEST if cursor is None else _place(cursor)
+    parameters = (workspace, rows.customer_uuid(customer), program, *before, limit + 1)
+    found = await (await session.execute(query, parameters)).fetchall()
+    listed = [entry_of(row) for row in found[:limit]]
+    more = len(found) > limit
+    return EntryPage(
+        entries=[view(public_entry(entry)) for entry in listed],
+        next_cursor=f"{listed[-1].offset}-{listed[-1].place}" if more else None,
+    )
+
+
+async def entries_of_event(
+    session: Session, schema: str, workspace: str, customer: str, program: str, fact: bytes
+) -> list[EntryView]:
+    """List what an event caused in a program, in order."""
+    query = sql.SQL(_OF_EVENT).format(sql.Identifier(schema, "entries"))
+    parameters = (workspace, rows.customer_uuid(customer), program, fact.hex())
+    found = await (await session.execute(query, parameters)).fetchall()
+    return [view(public_entry(entry_of(row))) for row in found]
+
+
+async def totals(session: Session, schema: str, workspace: str, program: str) -> Totals:
+    """Sum a program up over all members."""
+    query = sql.SQL(_TOTALS).format(sql.Identifier(schema, "members"))
+    row = await (await session.execute(query, (workspace, program))).fetchone()
+    assert row is not None, "an aggregate answers one row"
+    return Totals(
+        program=program,
+        members=row[0],
+        issued=row[1],
+        held=row[2],
+        spent=row[3],
+        expired=row[4],
+        earned=row[5],
+        adjusted=row[6],
+        reversed=row[7],
+    )
+
+
+def view(entry: LoyaltyEntry) -> EntryView:
+    """Return an entry with the postings of its transfers."""
+    return EntryView(
+        id=entry.id,
+        program=entry.program,
+        customer=entry.customer,
+        kind=entry.kind,
+        points=entry.points,
+        at=entry.at.isoformat().replace("+00:00", "Z"),
+        rule=entry.rule,
+        revision=entry.revision,
+        caused_by=entry.caused_by,
+        reverses=entry.reverses,
+        shortfall=entry.shortfall,
+        position=entry.position,
+        postings=[
+            posting
+            for transfer in entry.transfers
+            for posting in (
+                Posting(account=transfer.debit, points=-transfer.points),
+                Posting(account=transfer.credit, points=transfer.points),
+            )
+        ],
+    )
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    offset, _, place = cursor.partition("-")
+    if not (offset.isdecimal() and place.isdecimal()) or len(cursor) > len("9" * 18) * 2:
+        raise CursorError(cursor)
+    return int(offset), int(place)
