@@ -53,6 +53,10 @@ class PropertiesValidator:
                 pass
             else:
                 return ()
+        return self.examine(raw_metadata)
+
+    def examine(self, raw_metadata: bytes | msgspec.Raw) -> tuple[Fault, ...]:
+        """What ``validate`` answers, value by value, whether or not a decoder could tell."""
         return tuple(islice(self._faults(raw_metadata), FAULTS_MAX))
 
     def _faults(self, raw_metadata: bytes | msgspec.Raw) -> Iterator[Fault]:
