@@ -48,6 +48,7 @@ def own_processes(
         folder: gets the logs.
         ports: one for each of ``PORT_NAMES``.
     """
+    settings = settings.model_copy(update={"api_port": ports["api"]})
     background = [
         _process(name, module, PROCESSORS, settings, folder, health_port=ports[name])
         for name, module in BACKGROUND.items()
@@ -74,14 +75,17 @@ def _process(
     health_port: int = 0,
     port: int = 0,
 ) -> OwnProcess:
-    environment = settings.environment() | {"UPSHOT_HEALTH_PORT": str(health_port)}
+    host = settings.host if stage == FRONT_DOOR else LOOPBACK
+    environment = settings.environment() | {
+        "UPSHOT_HEALTH_PORT": str(health_port),
+        "UPSHOT_HOST": host,
+    }
     plan = ProcessPlan(
         name=name,
         command=(sys.executable, "-m", module),
         environment=environment,
         log_file=folder.log_file(name),
     )
-    host = settings.host if name == "gateway" else LOOPBACK
     return OwnProcess(
         plan=plan, stage=stage, url=f"http://{_reachable(host)}:{health_port or port}"
     )
