@@ -14,7 +14,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 from uuid_utils import uuid7
 
-from services.api.call import Call, Reply
+from services.api.call import NO_CONTENT, Call, Reply
 from services.api.errors import problem_of
 from services.api.matching import Found, Matcher, NotAllowedError
 from services.api.parameters import check_path, read_parameters
@@ -71,16 +71,13 @@ class App:
         status = 0
         self._running += 1
         try:
-            if self._running > REQUESTS_MAX:
-                raise ProblemError(rate_limited(f"More than {REQUESTS_MAX} requests at once."))
-            raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
-            found = self._matcher.find(scope["method"], raw_path)
+            found = self._find(scope)
             path = found.route.path
             reply = await self._answer(found, scope, receive, request_id)
             status = reply.status
         except ClientGoneError:
             return
-        except Exception as error:  # every error becomes the one answer it deserves
+        except Exception as error:  # noqa: BLE001 - every error becomes the one answer it deserves
             problem = problem_of(error)
             status = problem.status
             await _send_problem(send, problem, request_id, error)
@@ -90,6 +87,12 @@ class App:
             self._running -= 1
             metrics.HTTP_REQUESTS.labels(path, str(status)).inc()
             metrics.HTTP_SECONDS.labels(path).observe(time.perf_counter() - started)
+
+    def _find(self, scope: Scope) -> Found:
+        if self._running > REQUESTS_MAX:
+            raise ProblemError(rate_limited(f"More than {REQUESTS_MAX} requests at once."))
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        return self._matcher.find(scope["method"], raw_path)
 
     async def _answer(self, found: Found, scope: Scope, receive: Receive, request_id: str) -> Reply:
         route = found.route
@@ -188,7 +191,7 @@ async def _send_reply(send: Send, reply: Reply, request_id: str) -> None:
         await send({"type": "http.response.body", "body": b""})
         return
     content = reply.body()
-    if reply.status != 204:  # noqa: PLR2004
+    if reply.status != NO_CONTENT:
         headers.append(("content-length", str(len(content))))
     await _start(send, reply.status, headers)
     await send({"type": "http.response.body", "body": content})

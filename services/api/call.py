@@ -24,6 +24,7 @@ from services.runtime.problems import ProblemError, forbidden, not_found
 if TYPE_CHECKING:
     from services.api.state import Api
 
+NO_CONTENT: Final = 204
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 """Rows of one page of a list."""
@@ -57,7 +58,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """The bytes of an answer that is not a stream; 204 has none."""
         if self.raw is not None:
             return self.raw
-        return b"" if self.status == 204 else encode(self.value)
+        return b"" if self.status == NO_CONTENT else encode(self.value)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ with Retry-After; anything else is a fault of ours and logged with its trace.
 """
 
 from contracts.errors import RefusedError, RevisionAheadError
+from services.api.progress import NoReadModelError
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.logging import logger
 from services.runtime.postgres import DatabaseUnavailableError, InvalidRowError
@@ -20,7 +21,7 @@ from services.runtime.problems import (
 _log = logger(__name__)
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table
     """The problem that answers a request which ended in this error."""
     match error:
         case ProblemError():
@@ -29,6 +30,8 @@ def problem_of(error: Exception) -> Problem:
             return refused(error, slug="malformed", title="The request is malformed")
         case InvalidRowError():
             return malformed("A value has a form that is not taken here.")
+        case NoReadModelError():
+            return unavailable(f"The projection {error} has no read model yet.")
         case DatabaseUnavailableError() | KafkaUnavailableError() | RevisionAheadError():
             return unavailable("A store does not answer at present; nothing was changed.")
         case OutcomeUnknownError():

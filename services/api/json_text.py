@@ -7,7 +7,7 @@ surrogates in any string or key, and nesting deeper than ``DEPTH_MAX``.
 
 import json
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeGuard
 
 from contracts.codec import Json, JsonObject
 from contracts.errors import RefusedError, pointer_to, refuse
@@ -49,14 +49,11 @@ def read_json(text: bytes) -> Json:
 def _checked(value: object, pointer: str, depth: int) -> Json:
     if depth > DEPTH_MAX:
         raise refuse(pointer, "depth", f"is nested deeper than {DEPTH_MAX} levels")
+    if _is_array(value) and not isinstance(value, _Members):
+        return [_checked(each, pointer_to(pointer, at), depth + 1) for at, each in enumerate(value)]
     match value:
         case _Members():
             return _object(value, pointer, depth)
-        case list():
-            found: list[object] = value
-            return [
-                _checked(each, pointer_to(pointer, at), depth + 1) for at, each in enumerate(found)
-            ]
         case str():
             return checked_text(value, pointer)
         case RefusedError():
@@ -66,6 +63,10 @@ def _checked(value: object, pointer: str, depth: int) -> Json:
             return value
         case _:
             raise AssertionError("the JSON decoder gives nothing else")
+
+
+def _is_array(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
 
 
 def _object(members: _Members, pointer: str, depth: int) -> JsonObject:

@@ -18,6 +18,8 @@ from services.api.routes import Param, PathParam, Route
 
 FIELDS_MAX = 100
 """Parameters of one query."""
+INTEGER_DIGITS_MAX = 19
+"""Digits of the largest integer that Postgres holds."""
 
 
 def read_parameters(
@@ -122,7 +124,7 @@ def _parsed(param: Param, text: str, pointer: str) -> Value:
 
 def _integer(param: Param, text: str, pointer: str) -> int:
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > INTEGER_DIGITS_MAX:
         raise refuse(pointer, "type", "is not an integer")
     number = int(text)
     if not param.least <= number <= param.most:

@@ -5,7 +5,7 @@ are answered 503 and /readyz says why.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -14,6 +14,7 @@ import uvicorn
 from services.api.app import App
 from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
+from services.api.log import Log
 from services.api.progress import Progress
 from services.api.state import Api
 from services.api.table import ROUTES
@@ -66,7 +67,7 @@ async def serve(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_api(settings: Settings) -> AsyncIterator[Api]:
+async def open_api(settings: Settings) -> AsyncGenerator[Api]:
     """Everything that routes stand on, for as long as the block runs."""
     producer = Producer(settings.kafka, prefix=settings.topic_prefix, client_id="upshot-api")
     async with open_pool(settings.postgres, size_max=POOL_SIZE) as pool:
@@ -80,6 +81,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
             producer=producer,
             relay=relay,
             progress=Progress(pool),
+            log=Log(settings),
             compiled=Compiled(),
             master=master,
             customer_keys=KeyRing(master),
@@ -94,6 +96,7 @@ async def open_api(settings: Settings) -> AsyncIterator[Api]:
                 await preparing
             await relay.stop()
             await keys.stop()
+            await api.log.stop()
             await producer.stop()
 
 

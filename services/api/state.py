@@ -1,7 +1,7 @@
 """What the routes stand on: one of each for the process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,6 +10,7 @@ import psycopg
 
 from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
+from services.api.log import Log
 from services.api.progress import Progress
 from services.runtime.access import KeyStore
 from services.runtime.clock import Clock
@@ -31,6 +32,7 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     producer: Producer
     relay: DefinitionsRelay
     progress: Progress
+    log: Log
     compiled: Compiled
     master: MasterKey
     customer_keys: KeyRing
@@ -51,7 +53,7 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
         return reasons
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    async def session(self) -> AsyncGenerator[Session]:
         """A session of the pool; driver errors come out translated."""
         with translated():
             async with self.pool.connection() as session:

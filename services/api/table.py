@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.api import health, keys, workspaces
+from services.api import health, keys, operations, projections, workspaces
 from services.api.definitions import routes as definitions
 from services.api.routes import Route
 from services.api.waiting import WAIT_PARAMS
@@ -21,6 +21,8 @@ ROUTES: tuple[Route, ...] = tuple(
         *keys.ROUTES,
         *workspaces.ROUTES,
         *definitions.ROUTES,
+        *projections.ROUTES,
+        *operations.ROUTES,
         *health.ROUTES,
     )
 )

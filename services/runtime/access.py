@@ -1,9 +1,9 @@
 """Who may do what: API keys, known by the digests of their secrets.
 
 Guarantee: a secret is never stored, only its SHA-256 digest (a secret is 256 random bits, so a slow
-hash would protect nothing and stall the hot path). A key that was revoked or has expired lets nobody
-in once what is cached of it is too old; while Postgres is away a known key still gets in on what is
-cached of it, at most ``STALE_SECONDS`` old.
+hash would protect nothing and stall the hot path). A key that was revoked or has expired lets
+nobody in once what is cached of it is too old; while Postgres is away a known key still gets in on
+what is cached of it, at most ``STALE_SECONDS`` old.
 """
 
 import asyncio
@@ -197,7 +197,8 @@ _ENSURE_ADMIN: LiteralString = """
 INSERT INTO upshot.api_keys (id, workspace, name, digest, scopes, created_at)
 VALUES (%s, %s, 'admin', %s, '{admin}', now())
 ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, digest = excluded.digest
-WHERE (api_keys.workspace, api_keys.digest) IS DISTINCT FROM (excluded.workspace, excluded.digest)"""
+WHERE (api_keys.workspace, api_keys.digest)
+    IS DISTINCT FROM (excluded.workspace, excluded.digest)"""
 
 
 async def ensure_admin_key(session: Session, workspace: str, secret: str) -> None:

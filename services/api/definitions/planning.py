@@ -87,16 +87,17 @@ def plan_apply(
     changes: dict[Key, Change] = {}
     unchanged: list[Standing] = []
     faults: list[Fault] = []
+    seen: set[Key] = set()
     for document in documents:
         try:
             change = _change(workspace, document, standing)
-            if change.key in changes or change.key in {each.key for each in unchanged}:
-                place = pointer_to(document.pointer, "name")
-                twice = Fault(pointer=place, code="duplicate", detail="stands there twice")
-                raise RefusedError((twice,))
         except RefusedError as error:
             faults.extend(error.faults)
         else:
+            if change.key in seen:
+                place = pointer_to(document.pointer, "name")
+                faults.append(Fault(pointer=place, code="duplicate", detail="stands there twice"))
+            seen.add(change.key)
             if change.was is not None and not change.diff and change.sealed is None:
                 unchanged.append(change.was)
             else:

@@ -1,0 +1,89 @@
+"""What the api asks of the log: ends of partitions, and when a record was appended.
+
+Guarantee: every question has a deadline; a client that did not answer is replaced.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+from services.runtime.kafka.consumer import Consumer
+from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError
+from services.runtime.settings import Settings
+
+ASK_SECONDS: Final = 3.0
+"""How long one question to the broker may take."""
+PROBE_WAIT_MS: Final = 500
+"""How long to wait for the one record that is looked at."""
+
+
+class Log:
+    """Asks the broker about topics, with one idle client for each."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clients: dict[str, Consumer] = {}
+        self._asking = asyncio.Lock()
+
+    async def ends(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        """Offset after the last record of each partition.
+
+        Raises:
+            KafkaUnavailableError: no broker answered in time.
+        """
+        async with self._asking:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    client = await self._client(topic)
+                    return await client.end_offsets(partitions)
+            except (TimeoutError, KafkaUnavailableError) as error:
+                await self._drop(topic)
+                raise KafkaUnavailableError(topic) from error
+
+    async def appended_at(self, topic: str, offsets: Mapping[int, int]) -> dict[int, datetime]:
+        """When the record at each partition's offset was appended; what is not found is left out.
+
+        Raises:
+            KafkaUnavailableError: no broker answered in time.
+        """
+        if not offsets:
+            return {}
+        client = self._new(topic)
+        found: dict[int, datetime] = {}
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await client.assign(dict(offsets))
+                for partition in offsets:
+                    with suppress(LogGapError):
+                        records = await client.poll(
+                            partition, records_max=1, timeout_ms=PROBE_WAIT_MS
+                        )
+                        found.update((partition, record.appended_at) for record in records)
+        except TimeoutError:
+            return found
+        finally:
+            await client.stop()
+        return found
+
+    async def stop(self) -> None:
+        """Close the clients."""
+        for topic in list(self._clients):
+            await self._drop(topic)
+
+    async def _client(self, topic: str) -> Consumer:
+        if topic not in self._clients:
+            client = self._clients[topic] = self._new(topic)
+            await client.assign({})
+        return self._clients[topic]
+
+    def _new(self, topic: str) -> Consumer:
+        return Consumer(self._settings.kafka, topic, prefix=self._settings.topic_prefix)
+
+    async def _drop(self, topic: str) -> None:
+        client = self._clients.pop(topic, None)
+        if client is not None:
+            with suppress(TimeoutError, KafkaUnavailableError):
+                async with asyncio.timeout(ASK_SECONDS):
+                    await client.stop()

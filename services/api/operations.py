@@ -1,0 +1,242 @@
+"""Operators' requests: written to the log, carried out by the processors, followed by their rows.
+
+Guarantee: a request that was answered stands on the topic ``operations``, which is the audit of who
+asked for what.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal, LiteralString
+
+import msgspec
+from pydantic import Field
+from uuid_utils import uuid7
+
+from contracts.administration import OPERATION_REQUESTED, OperationRequested, OperationVerb
+from contracts.cloudevent import CloudEvent
+from contracts.codec import encode, raw
+from contracts.definitions.fields import Document
+from contracts.topics import OPERATIONS, TOPICS
+from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.projections import PROJECTION, TAG
+from services.api.routes import Answers, Body, PathParam, Route
+from services.runtime.kafka.producer import Outgoing
+
+APPEND_SECONDS: Final = 5.0
+"""Deadline of the append of a request."""
+GENERATION_MAX: Final = 2**31 - 1
+NEWEST: Final = "9999-12-31T00:00:00+00:00"
+
+OPERATION = PathParam(name="operation", description="Id of an operation.", example="op_0")
+
+
+class OperationDocument(Document):
+    """What is asked of which projection.
+
+    ``generation`` names one for compare and drop; absent, the newest beside the live one.
+    """
+
+    verb: OperationVerb
+    projection: Literal["customers", "loyalty", "dispatcher"]
+    generation: Annotated[int, Field(ge=1, le=GENERATION_MAX)] | None = None
+
+
+class OperationView(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation: how far it is, and its report once it has ended."""
+
+    id: str
+    projection: str
+    verb: str
+    requested_by: str
+    requested_at: datetime
+    state: str
+    progress: msgspec.Raw
+    report: msgspec.Raw | None
+    ended_at: datetime | None
+    object: str = "operation"
+
+
+class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of operations, newest first."""
+
+    data: list[OperationView]
+    next_cursor: str | None
+    object: str = "list"
+
+
+class TopicView(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic of the log; ``end_offsets`` by partition."""
+
+    name: str
+    key: str
+    partitions: int
+    settings: dict[str, str]
+    end_offsets: list[int]
+
+
+class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Every topic."""
+
+    data: list[TopicView]
+    next_cursor: str | None
+    object: str = "list"
+
+
+_INSERT: LiteralString = """
+INSERT INTO upshot.operations (id, projection, verb, requested_by, requested_at, state)
+VALUES (%s, %s, %s, %s, %s, 'requested') ON CONFLICT DO NOTHING"""
+_FIND: LiteralString = """
+SELECT id, projection, verb, requested_by, requested_at, state, progress::text, report::text,
+    ended_at
+FROM upshot.operations WHERE id = %s"""
+_LIST: LiteralString = """
+SELECT id, projection, verb, requested_by, requested_at, state, progress::text, report::text,
+    ended_at
+FROM upshot.operations
+WHERE (%(projection)s::text IS NULL OR projection = %(projection)s)
+    AND (requested_at, id) < (%(at)s::timestamptz, %(id)s)
+ORDER BY requested_at DESC, id DESC LIMIT %(limit)s"""
+
+
+async def post_operation(call: Call) -> Reply:
+    """Append a request; the projection's processors carry it out."""
+    document = call.document(OperationDocument)
+    operation, at = f"op_{uuid7().hex}", call.started_at
+    request = OperationRequested(
+        operation=operation,
+        projection=document.projection,
+        verb=document.verb,
+        requested_by=call.holder.key_id,
+        generation=document.generation,
+    )
+    record = CloudEvent(
+        id=operation,
+        source="api",
+        type=OPERATION_REQUESTED,
+        subject=document.projection,
+        time=at,
+        workspace=call.workspace,
+        recordedtime=at,
+        definitionsrevision=0,
+        correlationid=operation,
+        data=raw(request),
+    )
+    outgoing = Outgoing(document.projection.encode(), encode(record))
+    await call.api.producer.append(OPERATIONS, 0, [outgoing], deadline_seconds=APPEND_SECONDS)
+    row = (operation, document.projection, document.verb, call.holder.key_id, at)
+    async with call.session() as session:
+        await session.execute(_INSERT, row)
+        found = await (await session.execute(_FIND, (operation,))).fetchone()
+    assert found is not None, "the row was written just now"
+    return Reply(value=_view(found), status=202)
+
+
+async def get_operation(call: Call) -> Reply:
+    """One operation."""
+    async with call.session() as session:
+        found = await (await session.execute(_FIND, (call.path["operation"],))).fetchone()
+    if found is None:
+        raise missing("such operation")
+    return Reply(value=_view(found))
+
+
+async def list_operations(call: Call) -> Reply:
+    """Operations, newest first."""
+    cursor, limit = call.text("cursor"), call.limit()
+    at, last_id = (NEWEST, "") if cursor is None else read_cursor(cursor, str, str)
+    values = {
+        "projection": call.text("projection"),
+        "at": at,
+        "id": last_id,
+        "limit": limit + 1,
+    }
+    async with call.session() as session:
+        rows = await (await session.execute(_LIST, values)).fetchall()
+    views = [_view(row) for row in rows]
+    last = None
+    if len(views) > limit:
+        end = views[limit - 1]
+        last = write_cursor(end.requested_at.isoformat(), end.id)
+    return page(list(views[:limit]), last)
+
+
+def _view(row: tuple[object, ...]) -> OperationView:
+    operation, projection, verb, by, at, state, progress, report, ended_at = row
+    assert isinstance(operation, str) and isinstance(projection, str) and isinstance(verb, str)
+    assert isinstance(by, str) and isinstance(at, datetime) and isinstance(state, str)
+    assert isinstance(progress, str) and (ended_at is None or isinstance(ended_at, datetime))
+    return OperationView(
+        id=operation,
+        projection=projection,
+        verb=verb,
+        requested_by=by,
+        requested_at=at,
+        state=state,
+        progress=msgspec.Raw(progress.encode()),
+        report=msgspec.Raw(report.encode()) if isinstance(report, str) else None,
+        ended_at=ended_at,
+    )
+
+
+async def list_topics(call: Call) -> Reply:
+    """Every topic of the log with its settings and ends."""
+    views: list[TopicView] = []
+    for topic in TOPICS:
+        partitions = topic.partitions or call.api.settings.partitions
+        ends = await call.api.log.ends(topic.name, range(partitions))
+        views.append(
+            TopicView(
+                name=topic.name,
+                key=topic.key,
+                partitions=partitions,
+                settings=topic.settings(),
+                end_offsets=[ends[partition] for partition in range(partitions)],
+            )
+        )
+    return page(list(views), None)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        path="/v1/operations",
+        tag=TAG,
+        summary="Ask for a rebuild, compare, drop or verify",
+        scopes=("operations",),
+        body=Body(description="The verb and its projection.", document=OperationDocument),
+        answers=Answers(
+            description="The request stands in the log.", kind=OperationView, status=202
+        ),
+        problems=(503,),
+        call=post_operation,
+    ),
+    Route(
+        method="GET",
+        path="/v1/operations",
+        tag=TAG,
+        summary="List operations",
+        scopes=("operations",),
+        query=(PROJECTION, LIMIT, CURSOR),
+        answers=Answers(description="Newest first.", kind=OperationPage),
+        call=list_operations,
+    ),
+    Route(
+        method="GET",
+        path="/v1/operations/{operation}",
+        tag=TAG,
+        summary="Read an operation's state, progress and report",
+        scopes=("operations",),
+        path_params=(OPERATION,),
+        answers=Answers(description="The operation.", kind=OperationView),
+        problems=(404,),
+        call=get_operation,
+    ),
+    Route(
+        method="GET",
+        path="/v1/topics",
+        tag=TAG,
+        summary="List the topics with settings and ends",
+        scopes=("operations",),
+        answers=Answers(description="As the log has them.", kind=TopicPage),
+        call=list_topics,
+    ),
+)

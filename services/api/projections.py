@@ -1,0 +1,293 @@
+"""How far the projections are, and what they could not apply."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, LiteralString
+
+import msgspec
+from psycopg import errors, sql
+
+from contracts.codec import decode_record
+from contracts.places import Position
+from contracts.topics import CUSTOMER_EVENTS
+from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.progress import Generation
+from services.api.routes import Answers, Param, PathParam, Route
+from services.runtime.postgres import Session
+
+TAG: Final = "Operations"
+PROJECTIONS: Final = ("customers", "loyalty", "dispatcher")
+SCAN_MAX: Final = 10_000
+"""Dead letters looked at for one page; those of other workspaces are passed over."""
+
+PROJECTION = Param(name="projection", description="Only this projection's.", choices=PROJECTIONS)
+
+
+class PartitionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition's checkpoint against the end of the log; ``stopped`` says why it stands."""
+
+    partition: int
+    next_offset: int
+    end_offset: int
+    stopped: str | None
+
+
+class ProjectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation; ``staleness_seconds`` is the age of the oldest record not yet applied."""
+
+    name: str
+    generation: int
+    state: str
+    model_version: int
+    partitions: list[PartitionView]
+    lag_records: int
+    staleness_seconds: float
+
+
+class ProjectionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Every generation that stands, live ones first."""
+
+    data: list[ProjectionView]
+    next_cursor: str | None
+    object: str = "list"
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that a projection could not apply; ``record`` stands on a single one."""
+
+    id: str
+    projection: str
+    position: str
+    at: datetime
+    reason: str
+    detail: str
+    record_id: str | None
+    type: str | None
+    record: msgspec.Raw | str | None = None
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of dead letters, by projection and place."""
+
+    data: list[DeadLetterView]
+    next_cursor: str | None
+    object: str = "list"
+
+
+_GENERATIONS: LiteralString = """
+SELECT projection, generation, state, model_version FROM upshot.generations
+WHERE state <> 'dropped' ORDER BY projection, state = 'live' DESC, generation"""
+_CHECKPOINTS: LiteralString = """
+SELECT partition, next_offset, stopped, logical_time FROM {}.checkpoints ORDER BY partition"""
+
+
+class _Stand(msgspec.Struct, frozen=True):
+    """A checkpoint as read."""
+
+    partition: int
+    next_offset: int
+    stopped: str | None
+    logical_time: datetime
+
+
+async def list_projections(call: Call) -> Reply:
+    """Every generation with its lag."""
+    async with call.session() as session:
+        rows = await (await session.execute(_GENERATIONS)).fetchall()
+        found = [
+            Generation(projection=row[0], number=row[1], state=row[2], model_version=row[3])
+            for row in rows
+        ]
+        stands = {each.schema: await _stands(session, each) for each in found}
+    ends = await call.api.log.ends(CUSTOMER_EVENTS, range(call.api.settings.partitions))
+    views = [await _projection(call, each, stands[each.schema], ends) for each in found]
+    return page(list(views), None)
+
+
+async def _stands(session: Session, generation: Generation) -> list[_Stand]:
+    query = sql.SQL(_CHECKPOINTS).format(sql.Identifier(generation.schema))
+    try:
+        rows = await (await session.execute(query)).fetchall()
+    except errors.UndefinedTable:
+        return []  # dropped between the two reads
+    return [_Stand(*row) for row in rows]
+
+
+async def _projection(
+    call: Call, generation: Generation, stands: list[_Stand], ends: Mapping[int, int]
+) -> ProjectionView:
+    partitions = [
+        PartitionView(
+            partition=each.partition,
+            next_offset=each.next_offset,
+            end_offset=max(ends.get(each.partition, 0), each.next_offset),
+            stopped=each.stopped,
+        )
+        for each in stands
+    ]
+    return ProjectionView(
+        name=generation.projection,
+        generation=generation.number,
+        state=generation.state,
+        model_version=generation.model_version,
+        partitions=partitions,
+        lag_records=sum(each.end_offset - each.next_offset for each in partitions),
+        staleness_seconds=await _staleness(call, partitions),
+    )
+
+
+async def _staleness(call: Call, partitions: list[PartitionView]) -> float:
+    behind = {
+        each.partition: each.next_offset
+        for each in partitions
+        if each.next_offset < each.end_offset
+    }
+    appended = await call.api.log.appended_at(CUSTOMER_EVENTS, behind)
+    if not appended:
+        return 0.0
+    now = call.api.clock.now()
+    return max(0.0, *((now - at).total_seconds() for at in appended.values()))
+
+
+_LETTERS: LiteralString = """
+SELECT partition, record_offset, at, reason, detail, record FROM {}.dead_letters
+WHERE (partition, record_offset) > (%s, %s) ORDER BY partition, record_offset LIMIT %s"""
+_LETTER: LiteralString = """
+SELECT partition, record_offset, at, reason, detail, record FROM {}.dead_letters
+WHERE partition = %s AND record_offset = %s"""
+
+
+async def list_dead_letters(call: Call) -> Reply:
+    """The workspace's dead letters of the live generations."""
+    only, limit, cursor = call.text("projection"), call.limit(), call.text("cursor")
+    after: tuple[str, int, int] = ("", -1, -1)
+    if cursor is not None:
+        name, partition, offset = read_cursor(cursor, str, int, int)
+        after = (str(name), int(partition), int(offset))
+    found: list[DeadLetterView] = []
+    async with call.session() as session:
+        rows = await (await session.execute(_GENERATIONS)).fetchall()
+        for row in sorted(rows):
+            if row[2] != "live" or row[0] < after[0] or only not in (None, row[0]):
+                continue
+            start = after[1:] if row[0] == after[0] else (-1, -1)
+            live = Generation(projection=row[0], number=row[1], state=row[2], model_version=row[3])
+            found += await _letters(call, session, live, start, limit + 1 - len(found))
+            if len(found) > limit:
+                break
+    last = None
+    if len(found) > limit:
+        projection, partition, offset = _parts(found[limit - 1].id)
+        last = write_cursor(projection, partition, offset)
+    return page(list(found[:limit]), last)
+
+
+async def _letters(
+    call: Call, session: Session, live: Generation, start: tuple[int, ...], wanted: int
+) -> list[DeadLetterView]:
+    query = sql.SQL(_LETTERS).format(sql.Identifier(live.schema))
+    rows = await (await session.execute(query, (*start, SCAN_MAX))).fetchall()
+    views: list[DeadLetterView] = []
+    for row in rows:
+        view = _letter(call, live.projection, row, with_record=False)
+        if view is not None:
+            views.append(view)
+        if len(views) == wanted:
+            break
+    return views
+
+
+async def get_dead_letter(call: Call) -> Reply:
+    """One dead letter with its record."""
+    try:
+        projection, partition, offset = _parts(call.path["id"])
+    except ValueError as error:
+        raise missing("such dead letter") from error
+    async with call.session() as session:
+        live = await call.api.progress.live(session, projection)
+        query = sql.SQL(_LETTER).format(sql.Identifier(live.schema))
+        row = await (await session.execute(query, (partition, offset))).fetchone()
+    view = None if row is None else _letter(call, projection, row, with_record=True)
+    if view is None:
+        raise missing("such dead letter")
+    return Reply(value=view)
+
+
+def _parts(letter: str) -> tuple[str, int, int]:
+    """Read an id back; raises ``ValueError``."""
+    projection, partition, offset = letter.split(".")
+    if projection not in PROJECTIONS or not (partition + offset).isdecimal():
+        raise ValueError(letter)
+    if len(partition) > 9 or len(offset) > 18:  # noqa: PLR2004 - what Postgres' types hold
+        raise ValueError(letter)
+    return projection, int(partition), int(offset)
+
+
+def _letter(
+    call: Call, projection: str, row: tuple[object, ...], *, with_record: bool
+) -> DeadLetterView | None:
+    """The view of a row; None where the record is another workspace's.
+
+    What cannot be read names no workspace: the installation's own sees it.
+    """
+    partition, offset, at, reason, detail, record = row
+    assert isinstance(partition, int) and isinstance(offset, int) and isinstance(at, datetime)
+    assert isinstance(reason, str) and isinstance(detail, str) and isinstance(record, bytes)
+    record_id = record_type = None
+    content: msgspec.Raw | str = record.decode(errors="backslashreplace")
+    try:
+        read = decode_record(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        workspace = call.api.settings.workspace
+    else:
+        workspace, record_id, record_type = read.workspace, read.id, read.type
+        content = msgspec.Raw(record)
+    if workspace != call.workspace:
+        return None
+    return DeadLetterView(
+        id=f"{projection}.{partition}.{offset}",
+        projection=projection,
+        position=str(Position(CUSTOMER_EVENTS, partition, offset)),
+        at=at,
+        reason=reason,
+        detail=detail,
+        record_id=record_id,
+        type=record_type,
+        record=content if with_record else None,
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/v1/projections",
+        tag=TAG,
+        summary="List the projections with their lag",
+        scopes=("operations",),
+        answers=Answers(description="Every generation that stands.", kind=ProjectionPage),
+        call=list_projections,
+    ),
+    Route(
+        method="GET",
+        path="/v1/dead-letters",
+        tag=TAG,
+        summary="List what could not be applied",
+        scopes=("operations",),
+        query=(PROJECTION, LIMIT, CURSOR),
+        answers=Answers(description="Of the live generations.", kind=DeadLetterPage),
+        call=list_dead_letters,
+    ),
+    Route(
+        method="GET",
+        path="/v1/dead-letters/{id}",
+        tag=TAG,
+        summary="Read a dead letter with its record",
+        scopes=("operations",),
+        path_params=(
+            PathParam(name="id", description="Id of a dead letter.", example="loyalty.3.1234"),
+        ),
+        answers=Answers(description="The dead letter.", kind=DeadLetterView),
+        problems=(404,),
+        call=get_dead_letter,
+    ),
+)

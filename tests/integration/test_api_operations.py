@@ -1,0 +1,142 @@
+"""Projections, dead letters, operations and topics over HTTP, and waiting for a position."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.codec import decode_record
+from projections.kernel import generations
+from services.runtime.kafka.consumer import Consumer
+from services.runtime.kafka.producer import Outgoing
+from services.runtime.postgres import connect
+from tests.integration.api_process import PARTITIONS, RunningApi, running_api
+
+
+@pytest.fixture
+async def api(kafka: str, database: str, topic_prefix: str) -> AsyncGenerator[RunningApi]:
+    async with running_api(kafka, database, topic_prefix) as running:
+        yield running
+
+
+@pytest.fixture
+async def live(api: RunningApi, database: str) -> str:
+    """A live generation of customers with the kernel's tables alone; gives its schema."""
+    session = await connect(database)
+    try:
+        made = await generations.ensure_live(
+            session,
+            "customers",
+            version=1,
+            partitions=PARTITIONS,
+            migrations=generations.MIGRATIONS / "none",
+        )
+    finally:
+        await session.close()
+    assert api.api.settings.partitions == made.partitions
+    return made.schema
+
+
+async def test_a_projection_tells_its_lag(api: RunningApi, live: str) -> None:
+    await api.api.producer.append(
+        "customer.events", 1, [Outgoing(b"k", b"{}")] * 3, deadline_seconds=5
+    )
+    async with api.api.session() as session:
+        await session.execute(f"UPDATE {live}.checkpoints SET next_offset = 1 WHERE partition = 1")
+
+    answer = await api.admin.get("/v1/projections")
+
+    (found,) = answer.json()["data"]
+    assert (found["name"], found["generation"], found["state"]) == ("customers", 1, "live")
+    assert [each["next_offset"] for each in found["partitions"]] == [0, 1, 0]
+    assert [each["end_offset"] for each in found["partitions"]] == [0, 3, 0]
+    assert found["lag_records"] == 2
+    assert 0 < found["staleness_seconds"] < 60
+
+
+async def test_a_read_waits_for_the_position_it_names(api: RunningApi, live: str) -> None:
+    from services.api.progress import Position  # noqa: PLC0415
+
+    waiting = asyncio.create_task(
+        api.api.progress.wait("customers", [Position("customer.events", 2, 4)], 10)
+    )
+    early = await api.api.progress.wait("customers", [Position("customer.events", 2, 4)], 0.05)
+    async with api.api.session() as session:
+        await session.execute(f"UPDATE {live}.checkpoints SET next_offset = 5 WHERE partition = 2")
+
+    assert early is False
+    assert await waiting is True
+
+
+async def test_a_request_stands_in_the_log_and_is_followed(
+    api: RunningApi, kafka: str, topic_prefix: str
+) -> None:
+    document = {"verb": "rebuild", "projection": "loyalty"}
+
+    asked = await api.admin.post("/v1/operations", document)
+    read = await api.admin.get(f"/v1/operations/{asked.json()['id']}")
+    listed = await api.admin.get("/v1/operations?projection=loyalty&limit=1")
+    others = await api.admin.get("/v1/operations?projection=customers")
+
+    assert (asked.status, asked.json()["state"]) == (202, "requested")
+    assert read.json() == asked.json() == listed.json()["data"][0]
+    assert others.json()["data"] == []
+    consumer = Consumer(kafka, "operations", prefix=topic_prefix)
+    await consumer.assign({0: 0})
+    try:
+        (found,) = await consumer.poll(0, records_max=10, timeout_ms=5_000)
+    finally:
+        await consumer.stop()
+    record = decode_record(found.value)
+    assert (record.type, record.subject) == ("operation.requested", "loyalty")
+    assert asked.json()["id"].encode() in bytes(record.data)
+
+
+async def test_operations_are_paged_newest_first(api: RunningApi) -> None:
+    document = {"verb": "verify", "projection": "loyalty"}
+    made = [(await api.admin.post("/v1/operations", document)).json()["id"] for _ in range(3)]
+
+    first = (await api.admin.get("/v1/operations?limit=2")).json()
+    second = (await api.admin.get(f"/v1/operations?limit=2&cursor={first['next_cursor']}")).json()
+
+    assert [each["id"] for each in first["data"] + second["data"]] == made[::-1]
+    assert second["next_cursor"] is None
+
+
+async def test_dead_letters_are_of_ones_own_workspace(api: RunningApi, live: str) -> None:
+    event = (
+        b'{"id":"r1","source":"gateway","type":"customer.custom_event","subject":"cust_1",'
+        b'"time":"2026-01-01T00:00:00Z","workspace":"%s","recordedtime":"2026-01-01T00:00:00Z",'
+        b'"definitionsrevision":1,"data":{},"specversion":"1.0"}'
+    )
+    letters = [event % b"demo", event % b"other", b"\xff not json"]
+    async with api.api.session() as session:
+        for offset, record in enumerate(letters):
+            await session.execute(
+                f"INSERT INTO {live}.dead_letters VALUES (0, %s, %s, 'data', 'broken', %b, %b)",
+                (offset, datetime.now(tz=UTC), b"cust_1", record),
+            )
+
+    listed = (await api.admin.get("/v1/dead-letters?projection=customers")).json()
+    first = (await api.admin.get("/v1/dead-letters?limit=1")).json()
+    second = (await api.admin.get(f"/v1/dead-letters?cursor={first['next_cursor']}")).json()
+    one = await api.admin.get("/v1/dead-letters/customers.0.0")
+    foreign = await api.admin.get("/v1/dead-letters/customers.0.1")
+    nonsense = await api.admin.get("/v1/dead-letters/customers.0.x")
+
+    assert [each["id"] for each in listed["data"]] == ["customers.0.0", "customers.0.2"]
+    assert first["data"] + second["data"] == listed["data"]
+    assert one.json()["record"]["id"] == "r1"
+    assert (foreign.status, nonsense.status) == (404, 404)
+
+
+async def test_topics_are_listed_with_their_ends(api: RunningApi) -> None:
+    answer = await api.admin.get("/v1/topics")
+
+    topics = {each["name"]: each for each in answer.json()["data"]}
+    assert topics["customer.events"]["partitions"] == PARTITIONS
+    assert topics["definitions"]["end_offsets"] == [0]
+    assert topics["customer.events"]["settings"]["retention.ms"] == "-1"
