@@ -25,6 +25,7 @@ NODE_ID = 1
 HEAP = "512m"  # carries 1.5 M records/s of the benchmarks; the rest is the page cache
 FORMAT_DEADLINE_SECONDS = 60
 READY_DEADLINE_SECONDS = 60.0
+SESSION_TIMEOUT_MS = 3_000  # a killed broker cannot register again before its old session ends
 PROBE_TIMEOUT_SECONDS = 2.0
 API_VERSIONS_KEY = 18  # the request that any broker answers before it knows the client
 
@@ -137,6 +138,8 @@ def _properties(log_folder: Path, broker_port: int, controller_port: int) -> str
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
+        "broker.session.timeout.ms": SESSION_TIMEOUT_MS,
+        "broker.heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
         "log.message.timestamp.type": "LogAppendTime",
