@@ -76,6 +76,15 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     slow: dict[EndpointKey, float]
 
 
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found at an endpoint: deliveries due, deliveries behind an earlier one."""
+
+    endpoint: EndpointKey
+    is_disabled: bool
+    has_due: bool
+    has_behind: bool
+
+
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
     is_disabled: bool
     slot_at: datetime | None
@@ -193,12 +202,18 @@ UPDATE deliveries.endpoints e SET slot_at = g.slot_at
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS g (workspace, name, slot_at)
 WHERE e.workspace = g.workspace AND e.name = g.name"""
 
-_DUE: LiteralString = """
-SELECT e.workspace, e.name, e.disabled_at IS NOT NULL FROM deliveries.endpoints e
-WHERE EXISTS (
-    SELECT FROM deliveries.deliveries d
-    WHERE d.workspace = e.workspace AND d.endpoint = e.name
-        AND d.state = 'pending' AND NOT d.behind AND d.next_attempt_at <= clock_timestamp())"""
+_LOOK: LiteralString = """
+SELECT * FROM (
+    SELECT e.workspace, e.name, e.disabled_at IS NOT NULL,
+        EXISTS (
+            SELECT FROM deliveries.deliveries d
+            WHERE d.workspace = e.workspace AND d.endpoint = e.name AND d.state = 'pending'
+                AND NOT d.behind AND d.next_attempt_at <= clock_timestamp()) AS has_due,
+        EXISTS (
+            SELECT FROM deliveries.deliveries d
+            WHERE d.workspace = e.workspace AND d.endpoint = e.name AND d.behind) AS has_behind
+    FROM deliveries.endpoints e
+) AS found WHERE has_due OR has_behind"""
 
 _RELEASE: LiteralString = """
 UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
@@ -208,6 +223,10 @@ WHERE id IN (
         ARRAY(SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND classid = %s::int
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))))
     LIMIT %s FOR UPDATE SKIP LOCKED)"""
+
+_GIVE_BACK: LiteralString = """
+UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
+WHERE id = ANY (%s) AND state = 'delivering' AND claimed_by = %s"""
 
 _UNLINE: LiteralString = """
 UPDATE deliveries.deliveries SET behind = false
@@ -268,16 +287,28 @@ async def exchange(
     )
 
 
-async def due_endpoints(session: Session) -> tuple[list[EndpointKey], list[EndpointKey]]:
-    """Answer which endpoints have a delivery due: those enabled, and those disabled."""
-    rows = await (await session.execute(_DUE)).fetchall()
-    enabled = [EndpointKey(workspace, name) for workspace, name, disabled in rows if not disabled]
-    return enabled, [EndpointKey(workspace, name) for workspace, name, disabled in rows if disabled]
+async def look(session: Session) -> list[Sight]:
+    """Search every endpoint's queue for what is due or stands behind."""
+    rows = await (await session.execute(_LOOK)).fetchall()
+    return [
+        Sight(
+            endpoint=EndpointKey(workspace, name),
+            is_disabled=is_disabled,
+            has_due=has_due,
+            has_behind=has_behind,
+        )
+        for workspace, name, is_disabled, has_due, has_behind in rows
+    ]
 
 
 async def release_lost(session: Session) -> int:
     """Make deliveries due again whose sender is gone or whose lease ran out; answer how many."""
     return (await session.execute(_RELEASE, (SENDER_LOCK, SWEEP_MAX))).rowcount
+
+
+async def give_back(session: Session, sender: int, deliveries: Sequence[UUID]) -> None:
+    """Make claimed deliveries due again that this sender has not begun to attempt."""
+    await session.execute(_GIVE_BACK, (list(deliveries), sender))
 
 
 async def forget_order(session: Session, unordered: Sequence[EndpointKey]) -> int:

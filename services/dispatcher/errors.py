@@ -17,5 +17,5 @@ class NotRedrivableError(Exception):
         self.state = state
 
 
-class UnknownEndpointError(Exception):
-    """No endpoint of that name has a secret or deliveries in this workspace."""
+class EndpointDisabledError(Exception):
+    """The endpoint is disabled; enable it before sending to it again."""

@@ -1,7 +1,8 @@
 """Room at endpoints: what may be claimed, what may start, and when to look again. No I/O.
 
-Guarantee: attempts running at an endpoint never exceed its ``concurrency``; what is claimed ahead
-of them never exceeds ``AHEAD`` times that, and is let go before its lease could end under it.
+Guarantee: attempts running at an endpoint never exceed its ``concurrency``. What is claimed ahead
+of them is what the endpoint took lately in a moment, and is given back when it does not take it
+after all, long before its lease ends.
 """
 
 from collections import deque
@@ -13,10 +14,14 @@ from contracts.definitions.endpoints import Endpoint
 from services.dispatcher.claims import LEASE_SECONDS, Claimed, Exchange, Settlement, Want
 from services.dispatcher.deliveries import EndpointKey
 
-AHEAD: Final = 1
-"""Claimed and waiting, as a multiple of concurrency: the next starts without asking Postgres."""
-START_SECONDS_MAX: Final = LEASE_SECONDS - 30
-"""A claimed delivery that has not started by then is left to its lease."""
+AHEAD_SECONDS: Final = 0.1
+"""How long a lane may go on without Postgres: several transactions of the sender."""
+AHEAD_MAX: Final = 500
+"""Deliveries claimed ahead at one endpoint; with bodies of 64 KiB, 32 MB."""
+START_SECONDS_MAX: Final = LEASE_SECONDS / 4
+"""A claimed delivery that has not started by then is given back."""
+MEMORY: Final = 0.9
+"""Weight of the past in an endpoint's mean duration of an attempt."""
 
 EndpointLookup = Callable[[EndpointKey], Endpoint | None]
 
@@ -28,6 +33,16 @@ class _Lane:
         self.running: int = 0
         self.waiting: deque[tuple[float, Claimed]] = deque()
         self.hungry_at: float = inf
+        self.attempt_seconds: float | None = None
+
+    def room(self, endpoint: Endpoint) -> int:
+        """Count what may still be claimed; at a limited rate nothing is claimed ahead."""
+        return endpoint.concurrency + self._ahead(endpoint) - self.running - len(self.waiting)
+
+    def _ahead(self, endpoint: Endpoint) -> int:
+        if endpoint.rate_per_second is not None or self.attempt_seconds is None:
+            return 0
+        return int(min(AHEAD_MAX, endpoint.concurrency * AHEAD_SECONDS / self.attempt_seconds))
 
 
 class Lanes:
@@ -50,7 +65,7 @@ class Lanes:
             if lane.hungry_at > now:
                 continue
             endpoint = self._endpoints(key)
-            count = 0 if endpoint is None else _room(lane, endpoint)
+            count = 0 if endpoint is None else lane.room(endpoint)
             if endpoint is None or count > 0:
                 lane.hungry_at = inf  # what is announced from now on counts again
             if endpoint is not None and count > 0:
@@ -77,23 +92,32 @@ class Lanes:
                 self.announce((each.endpoint,), now + each.wait_seconds)
         self._forget_idle()
 
-    def start(self, key: EndpointKey, now: float) -> list[Claimed]:
+    def start(self, key: EndpointKey) -> list[Claimed]:
         """Take out what may start at an endpoint now; each must be reported to ``finish``."""
         lane, endpoint = self._lanes[key], self._endpoints(key)
         most = 1 if endpoint is None else endpoint.concurrency
         started: list[Claimed] = []
         while lane.waiting and lane.running < most:
-            claimed_at, claimed = lane.waiting.popleft()
-            if now - claimed_at <= START_SECONDS_MAX:
-                lane.running += 1
-                started.append(claimed)
+            lane.running += 1
+            started.append(lane.waiting.popleft()[1])
         return started
 
-    def finish(self, key: EndpointKey) -> None:
+    def finish(self, key: EndpointKey, attempt_seconds: float) -> None:
         """Note that an attempt at an endpoint ended."""
         lane = self._lanes[key]
         assert lane.running > 0, "only what was started ends"
         lane.running -= 1
+        known = lane.attempt_seconds
+        mean = attempt_seconds if known is None else MEMORY * known + (1 - MEMORY) * attempt_seconds
+        lane.attempt_seconds = max(mean, 1e-4)
+
+    def take_back(self, now: float) -> list[Claimed]:
+        """Take out what has waited so long that its endpoint must have become slow."""
+        late: list[Claimed] = []
+        for lane in self._lanes.values():
+            while lane.waiting and now - lane.waiting[0][0] > START_SECONDS_MAX:
+                late.append(lane.waiting.popleft()[1])
+        return late
 
     def next_look(self) -> float:
         """Say when there may be something to claim, at an endpoint with room."""
@@ -102,7 +126,7 @@ class Lanes:
                 lane.hungry_at
                 for key, lane in self._lanes.items()
                 if lane.hungry_at < inf
-                and ((endpoint := self._endpoints(key)) is None or _room(lane, endpoint) > 0)
+                and ((endpoint := self._endpoints(key)) is None or lane.room(endpoint) > 0)
             ),
             default=inf,
         )
@@ -115,9 +139,3 @@ class Lanes:
         ]
         for key in idle:
             del self._lanes[key]
-
-
-def _room(lane: _Lane, endpoint: Endpoint) -> int:
-    """Count what may still be claimed; at a limited rate nothing is claimed ahead."""
-    ahead = 0 if endpoint.rate_per_second is not None else AHEAD
-    return endpoint.concurrency * (1 + ahead) - lane.running - len(lane.waiting)

@@ -1,8 +1,8 @@
 """Rate of an endpoint, as one instant that all senders share (GCRA): pure.
 
 Guarantee: over any stretch of time an endpoint is given at most ``rate`` attempts a second, plus a
-burst of ``BURST_SECONDS`` worth. The instant stands in the endpoint's row, so that several processes
-keep one limit together.
+burst of ``BURST_SECONDS`` worth. The instant stands in the endpoint's row, so that several
+processes keep one limit together.
 """
 
 from datetime import datetime, timedelta

@@ -7,7 +7,7 @@ written down as soon as it is back.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -16,7 +16,7 @@ import structlog
 
 from projections.kernel.partition import prefer_key_lookups
 from services.dispatcher import claims, send
-from services.dispatcher.claims import Claimed, Settlement
+from services.dispatcher.claims import Claimed, Settlement, Sight
 from services.dispatcher.deliveries import SCHEMA, EndpointKey
 from services.dispatcher.endpoint_secrets import SecretStore
 from services.dispatcher.lanes import EndpointLookup, Lanes
@@ -122,7 +122,7 @@ class Sender:
     async def _turn(self, session: Session, sender: int) -> None:
         """Write down what ended, claim what there is room for, and start it."""
         if _now() >= self._look_at:
-            await self._look(session)
+            await self._look(session, sender)
         settlements, wants = self._settlements[:SETTLEMENTS_MAX], self._lanes.wants(_now())
         if not settlements and not wants:
             return
@@ -134,21 +134,35 @@ class Sender:
         for key in keys:
             self._start(key)
 
-    async def _look(self, session: Session) -> None:
-        """Search the queue for what nobody announces, and tidy up what can go no further."""
+    async def _look(self, session: Session, sender: int) -> None:
+        """Search the queue for what nobody announces."""
         self._look_at = _now() + LOOK_SECONDS
+        late = self._lanes.take_back(_now())
+        if late:
+            await claims.give_back(session, sender, [claimed.delivery for claimed in late])
         await claims.release_lost(session)
-        enabled, disabled = await claims.due_endpoints(session)
-        undefined = [key for key in enabled if self._endpoints(key) is None]
+        sights = await claims.look(session)
+        await self._tidy(session, sights)
+        due = [each.endpoint for each in sights if each.has_due and not each.is_disabled]
+        self._lanes.announce(due, _now())
+
+    async def _tidy(self, session: Session, sights: Sequence[Sight]) -> None:
+        """End what can go no further, and let go what need not wait any more."""
+        disabled = [each.endpoint for each in sights if each.is_disabled]
+        defined = {each.endpoint: self._endpoints(each.endpoint) for each in sights}
+        undefined = [key for key, endpoint in defined.items() if endpoint is None]
         if disabled or undefined:
             await claims.disable_due(session, disabled, undefined)
-        unordered = [key for key in enabled if (e := self._endpoints(key)) and not e.ordered]
+        unordered = [
+            each.endpoint
+            for each in sights
+            if each.has_behind and (endpoint := defined[each.endpoint]) and not endpoint.ordered
+        ]
         if unordered:
             await claims.forget_order(session, unordered)
-        self._lanes.announce(enabled, _now())
 
     def _start(self, key: EndpointKey) -> None:
-        for claimed in self._lanes.start(key, _now()):
+        for claimed in self._lanes.start(key):
             task = asyncio.create_task(self._attempt(claimed))
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
@@ -164,7 +178,7 @@ class Sender:
         metrics.DELIVERY_ATTEMPTS.labels(outcome=settlement.state).inc()
         metrics.DELIVERY_SECONDS.observe(attempted.duration_ms / 1000)
         self._settlements.append(settlement)
-        self._lanes.finish(claimed.endpoint)
+        self._lanes.finish(claimed.endpoint, attempted.duration_ms / 1000)
         self._start(claimed.endpoint)
         self._moved.set()
 

@@ -96,25 +96,27 @@ class Queue:
 
     async def states(self) -> list[str]:
         """Give the state of each delivery, in order of place."""
-        rows = await self._rows("SELECT state FROM deliveries.deliveries ORDER BY place")
-        return [str(row[0]) for row in rows]
+        cursor = await self.session.execute(
+            "SELECT state FROM deliveries.deliveries ORDER BY place"
+        )
+        return [str(row[0]) for row in await cursor.fetchall()]
 
     async def attempts(self) -> list[tuple[int | None, str | None, bytes]]:
         """Give status, error and answer of each attempt, in order of time."""
-        rows = await self._rows("SELECT status, error, answer FROM deliveries.attempts ORDER BY at")
-        return [(row[0], row[1], row[2]) for row in rows]
+        cursor = await self.session.execute(
+            "SELECT status, error, answer FROM deliveries.attempts ORDER BY at"
+        )
+        return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
     async def wait_seconds(self) -> float:
         """Give how long the only delivery waits for its next attempt."""
-        rows = await self._rows(
+        cursor = await self.session.execute(
             "SELECT extract(epoch FROM next_attempt_at - clock_timestamp())::float8"
             " FROM deliveries.deliveries"
         )
-        return float(rows[0][0])
-
-    async def _rows(self, statement: str) -> list[tuple[object, ...]]:
-        cursor = await self.session.execute(statement.encode())
-        return await cursor.fetchall()
+        row = await cursor.fetchone()
+        assert row is not None, "there is one delivery"
+        return float(row[0])
 
 
 def _wrapped(headers: dict[str, str] | None) -> bytes | None:

@@ -1,0 +1,381 @@
+"""What may be asked of deliveries, and what an operator may do to them. For the api.
+
+Guarantee: nothing of another workspace is seen or touched. A redriven delivery keeps its message,
+id and place, so a receiver that has seen it knows it again, and goes before later ones of its line.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal, LiteralString, get_args
+from uuid import UUID
+
+import msgspec
+
+from contracts.identifiers import CustomerId, EventId
+from contracts.webhooks import DELIVERY_PREFIX, MESSAGE_PREFIX
+from projections.kernel.rows import customer_id, customer_uuid
+from services.dispatcher.deliveries import DeliveryState, delivery_uuid
+from services.dispatcher.errors import (
+    EndpointDisabledError,
+    NotRedrivableError,
+    UnknownDeliveryError,
+)
+from services.runtime.postgres import Session, translated
+
+STATES: Final[tuple[DeliveryState, ...]] = get_args(DeliveryState)
+REDRIVE_STATES: Final = ("exhausted", "disabled")
+"""What a redrive by filter takes where it names no state."""
+REDRIVE_SET: Final = 5_000
+"""Deliveries redriven in one statement."""
+RATE_HOURS: Final = 24
+"""The success rate of an endpoint speaks of the attempts of this many hours."""
+
+_EVENT_PREFIX = "event_"
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One message owed to one endpoint.
+
+    ``attempts_count`` counts all attempts, those before a redrive too. ``next_attempt_at`` is None
+    where none is to come, ``ended_at`` where one is.
+    """
+
+    id: str
+    message: str
+    distribution: str
+    endpoint: str
+    event: EventId
+    customer: CustomerId
+    state: DeliveryState
+    attempts_count: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    ended_at: datetime | None
+    object: Literal["delivery"] = "delivery"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP try; ``answer`` is the beginning of the body, what is not UTF-8 replaced."""
+
+    ordinal: int
+    at: datetime
+    duration_ms: int
+    status: int | None
+    answer: str
+    error: str | None
+
+
+class DeliveryDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery with its attempts, oldest first, and the message's body."""
+
+    delivery: Delivery
+    attempts: tuple[Attempt, ...]
+    body: msgspec.Raw
+
+
+class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
+    """How an endpoint fares.
+
+    ``success_rate`` is the share of attempts of the last ``RATE_HOURS`` hours that succeeded, None
+    where there were none. ``waiting_count`` counts deliveries not ended.
+    """
+
+    state: Literal["enabled", "failing", "disabled"]
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    failing_since: datetime | None
+    last_success_at: datetime | None
+    success_rate: float | None
+    waiting_count: int
+
+
+class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries of a workspace; None leaves a field open. ``to`` is not included."""
+
+    endpoint: str | None = None
+    state: DeliveryState | None = None
+    event: EventId | None = None
+    customer: CustomerId | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+class After(msgspec.Struct, frozen=True, kw_only=True):
+    """The last delivery of the page before."""
+
+    created_at: datetime
+    id: str
+
+
+_COLUMNS: LiteralString = """
+SELECT d.id, d.message, m.distribution, d.endpoint, d.event, d.customer::text, d.state,
+    d.attempts_count, d.next_attempt_at, d.created_at, d.ended_at"""
+
+_FIND: LiteralString = (
+    _COLUMNS
+    + """ FROM deliveries.deliveries d JOIN deliveries.messages m ON m.id = d.message
+WHERE d.workspace = %(workspace)s
+    AND (%(endpoint)s::text IS NULL OR d.endpoint = %(endpoint)s)
+    AND (%(state)s::text IS NULL OR d.state = %(state)s)
+    AND (%(event)s::uuid IS NULL OR d.event = %(event)s)
+    AND (%(customer)s::uuid IS NULL OR d.customer = %(customer)s)
+    AND (%(from)s::timestamptz IS NULL OR d.created_at >= %(from)s)
+    AND (%(to)s::timestamptz IS NULL OR d.created_at < %(to)s)
+    AND (%(after_at)s::timestamptz IS NULL
+        OR (d.created_at, d.id) < (%(after_at)s, %(after_id)s::uuid))
+ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s"""
+)
+
+_FIND_ONE: LiteralString = (
+    _COLUMNS
+    + """, m.body FROM deliveries.deliveries d JOIN deliveries.messages m ON m.id = d.message
+WHERE d.workspace = %s AND d.id = %s"""
+)
+
+_FIND_ATTEMPTS: LiteralString = """
+SELECT ordinal, at, duration_ms, status, answer, error FROM deliveries.attempts
+WHERE delivery = %s ORDER BY ordinal"""
+
+_FIND_ENDPOINT: LiteralString = """
+SELECT e.disabled_at, e.disabled_reason, e.failing_since, e.last_success_at,
+    (SELECT sum(h.succeeded_count)::float8 / nullif(sum(h.succeeded_count + h.failed_count), 0)
+        FROM deliveries.endpoint_hours h
+        WHERE h.workspace = e.workspace AND h.endpoint = e.name
+            AND h.hour > now() - make_interval(hours => %s)),
+    (SELECT count(*) FROM deliveries.deliveries d
+        WHERE d.workspace = e.workspace AND d.endpoint = e.name
+            AND d.state IN ('pending', 'delivering'))
+FROM deliveries.endpoints e WHERE e.workspace = %s AND e.name = %s"""
+
+_ENABLE: LiteralString = """
+UPDATE deliveries.endpoints SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL
+WHERE workspace = %s AND name = %s"""
+
+_IS_DISABLED: LiteralString = """
+SELECT disabled_at IS NOT NULL FROM deliveries.endpoints WHERE workspace = %s AND name = %s"""
+
+_REDRIVE: LiteralString = """
+UPDATE deliveries.deliveries SET state = 'pending', behind = false, next_attempt_at = now(),
+    attempts_before = attempts_count, ended_at = NULL
+WHERE workspace = %s AND id = %s AND state <> 'delivering' RETURNING id"""
+
+_REDRIVE_ALL: LiteralString = """
+UPDATE deliveries.deliveries SET state = 'pending', behind = false, next_attempt_at = %(begun)s,
+    attempts_before = attempts_count, ended_at = NULL
+WHERE id IN (
+    SELECT d.id FROM deliveries.deliveries d
+    JOIN deliveries.endpoints e ON e.workspace = d.workspace AND e.name = d.endpoint
+    WHERE d.workspace = %(workspace)s AND e.disabled_at IS NULL
+        AND (%(endpoint)s::text IS NULL OR d.endpoint = %(endpoint)s)
+        AND d.state = ANY (%(states)s)
+        AND (%(from)s::timestamptz IS NULL OR d.created_at >= %(from)s)
+        AND (%(to)s::timestamptz IS NULL OR d.created_at < %(to)s)
+        AND (d.ended_at < %(begun)s OR d.state = 'pending' AND d.next_attempt_at > %(begun)s)
+    LIMIT %(set)s FOR UPDATE OF d SKIP LOCKED)"""
+
+
+async def find_deliveries(
+    session: Session,
+    workspace: str,
+    wanted: DeliveryFilter,
+    *,
+    limit: int,
+    after: After | None = None,
+) -> list[Delivery]:
+    """Find deliveries, newest first, at most ``limit``, those after the last page.
+
+    Raises:
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    with translated():
+        cursor = await session.execute(
+            _FIND,
+            {
+                "workspace": workspace,
+                "endpoint": wanted.endpoint,
+                "state": wanted.state,
+                "event": None
+                if wanted.event is None
+                else _uuid(wanted.event.removeprefix(_EVENT_PREFIX)),
+                "customer": None
+                if wanted.customer is None
+                else _uuid(customer_uuid(wanted.customer)),
+                "from": wanted.created_from,
+                "to": wanted.created_to,
+                "after_at": None if after is None else after.created_at,
+                "after_id": None if after is None else _uuid(delivery_uuid(after.id)),
+                "limit": limit,
+            },
+        )
+        return [_delivery(row) for row in await cursor.fetchall()]
+
+
+async def find_delivery(session: Session, workspace: str, delivery: str) -> DeliveryDetail:
+    """Find one delivery with its attempts.
+
+    Raises:
+        UnknownDeliveryError: no such delivery stands in this workspace.
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    key = _uuid(delivery_uuid(delivery))
+    with translated():
+        row = await (await session.execute(_FIND_ONE, (workspace, key))).fetchone()
+        if row is None:
+            raise UnknownDeliveryError(delivery)
+        attempts = await (await session.execute(_FIND_ATTEMPTS, (key,))).fetchall()
+    return DeliveryDetail(
+        delivery=_delivery(row),
+        attempts=tuple(_attempt(each) for each in attempts),
+        body=msgspec.Raw(row[-1]),
+    )
+
+
+async def find_endpoint_state(session: Session, workspace: str, endpoint: str) -> EndpointState:
+    """Say how an endpoint fares; one that was never owed anything is enabled.
+
+    Raises:
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    with translated():
+        cursor = await session.execute(_FIND_ENDPOINT, (RATE_HOURS, workspace, endpoint))
+        row = await cursor.fetchone()
+    disabled_at, reason, failing_since, last_success_at, rate, waiting = row or (None,) * 5 + (0,)
+    return EndpointState(
+        state="disabled" if disabled_at else "failing" if failing_since else "enabled",
+        disabled_at=disabled_at,
+        disabled_reason=reason,
+        failing_since=failing_since,
+        last_success_at=last_success_at,
+        success_rate=rate,
+        waiting_count=waiting,
+    )
+
+
+async def enable_endpoint(session: Session, workspace: str, endpoint: str) -> EndpointState:
+    """Let an endpoint be sent to again; what was disabled meanwhile is to be redriven.
+
+    Raises:
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    with translated():
+        await session.execute(_ENABLE, (workspace, endpoint))
+    return await find_endpoint_state(session, workspace, endpoint)
+
+
+async def redrive(session: Session, workspace: str, delivery: str) -> Delivery:
+    """Begin a delivery's schedule anew, whatever became of it; one that waits is tried now.
+
+    Raises:
+        UnknownDeliveryError: no such delivery stands in this workspace.
+        EndpointDisabledError: its endpoint must be enabled first.
+        NotRedrivableError: an attempt is running.
+        DatabaseUnavailableError: Postgres did not answer.
+    """
+    found = (await find_delivery(session, workspace, delivery)).delivery
+    await _refuse_disabled(session, workspace, found.endpoint)
+    with translated():
+        key = _uuid(delivery_uuid(delivery))
+        row = await (await session.execute(_REDRIVE, (workspace, key))).fetchone()
+    if row is None:
+        raise NotRedrivableError(found.state)
+    return (await find_delivery(session, workspace, delivery)).delivery
+
+
+async def redrive_all(session: Session, workspace: str, wanted: DeliveryFilter) -> int:
+    """Begin the schedule anew of deliveries by endpoint, state and time; answer how many.
+
+    Without a state those of ``REDRIVE_STATES`` are taken, without an endpoint those of all that are
+    enabled. What ends after the call began is left alone, so that the call ends.
+
+    Raises:
+        EndpointDisabledError: the endpoint named must be enabled first.
+        NotRedrivableError: those wanted are being attempted.
+        DatabaseUnavailableError: Postgres did not answer; some may be redriven already.
+    """
+    if wanted.state == "delivering":
+        raise NotRedrivableError(wanted.state)
+    if wanted.endpoint is not None:
+        await _refuse_disabled(session, workspace, wanted.endpoint)
+    with translated():
+        begun = await (await session.execute("SELECT clock_timestamp()")).fetchone()
+        values = {
+            "workspace": workspace,
+            "endpoint": wanted.endpoint,
+            "states": list(REDRIVE_STATES if wanted.state is None else (wanted.state,)),
+            "from": wanted.created_from,
+            "to": wanted.created_to,
+            "begun": None if begun is None else begun[0],
+            "set": REDRIVE_SET,
+        }
+        total = 0
+        while count := (await session.execute(_REDRIVE_ALL, values)).rowcount:
+            total += count
+    return total
+
+
+async def _refuse_disabled(session: Session, workspace: str, endpoint: str) -> None:
+    with translated():
+        row = await (await session.execute(_IS_DISABLED, (workspace, endpoint))).fetchone()
+    if row is not None and row[0]:
+        raise EndpointDisabledError(endpoint)
+
+
+def _uuid(digits: str) -> UUID:
+    """Read an id's digits; what is none names nothing, as the nil uuid does."""
+    try:
+        return UUID(digits)
+    except ValueError:
+        return UUID(int=0)
+
+
+def _delivery(row: Sequence[object]) -> Delivery:
+    values = msgspec.convert(row[:11], type=_Row)
+    is_open = values.state in ("pending", "delivering")
+    return Delivery(
+        id=DELIVERY_PREFIX + values.id.hex,
+        message=MESSAGE_PREFIX + values.message.hex,
+        distribution=values.distribution,
+        endpoint=values.endpoint,
+        event=EventId(_EVENT_PREFIX + values.event.hex),
+        customer=customer_id(values.customer),
+        state=values.state,
+        attempts_count=values.attempts_count,
+        next_attempt_at=values.next_attempt_at if is_open else None,
+        created_at=values.created_at,
+        ended_at=values.ended_at,
+    )
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    id: UUID
+    message: UUID
+    distribution: str
+    endpoint: str
+    event: UUID
+    customer: str
+    state: DeliveryState
+    attempts_count: int
+    next_attempt_at: datetime
+    created_at: datetime
+    ended_at: datetime | None
+
+
+def _attempt(row: Sequence[object]) -> Attempt:
+    values = msgspec.convert(row, type=_AttemptRow)
+    return Attempt(
+        ordinal=values.ordinal,
+        at=values.at,
+        duration_ms=values.duration_ms,
+        status=values.status,
+        answer=values.answer.decode(errors="replace").replace("\0", "\ufffd"),
+        error=values.error,
+    )
+
+
+class _AttemptRow(msgspec.Struct, frozen=True, array_like=True):
+    ordinal: int
+    at: datetime
+    duration_ms: int
+    status: int | None
+    answer: bytes
+    error: str | None
