@@ -21,6 +21,7 @@ from services.stack.process import Process, ProcessPlan
 from services.stack.supervisor import Supervisor
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.servers import SESSION_PARAMETERS, session_folder
+from tests.support.upshot import family_of, is_alive
 
 OBEDIENT = "import signal, sys; print('ready', flush=True); signal.pause()"
 STUBBORN = (
@@ -68,7 +69,7 @@ async def test_a_killed_child_is_started_again_and_reported(
 
     assert len(sentences) == 1
     assert sentences[0].startswith("worker was ended by SIGKILL; starting it again in 0.2 s")
-    assert _alive(supervisor.pids["worker"])
+    assert is_alive(supervisor.pids["worker"])
 
 
 async def test_a_child_that_ignores_its_stop_signal_is_killed(
@@ -81,7 +82,7 @@ async def test_a_child_that_ignores_its_stop_signal_is_killed(
 
     await supervisor.stop()
 
-    assert not _alive(pid)
+    assert not is_alive(pid)
 
 
 async def test_doors_stop_before_what_they_lead_to(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -124,15 +125,15 @@ def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
         )
         assert parent.stdout is not None and parent.stdin is not None
         children = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(children) == 2 and all(_alive(pid) for pid in children), (
+        assert len(children) == 2 and all(is_alive(pid) for pid in children), (
             tmp_path / "log"
         ).read_text()
-        servers = children + _descendants(children)
+        servers = children + [each for pid in children for each in family_of(pid)]
 
         parent.kill()
         parent.wait()
 
-        eventually_sync(lambda: not any(_alive(pid) for pid in servers), 15)
+        eventually_sync(lambda: not any(is_alive(pid) for pid in servers), 15)
         parent.stdin.close()
         parent.stdout.close()
 
@@ -178,20 +179,3 @@ def _python(
         log_file=folder / f"{name}.log",
         stop_deadline_seconds=stop_deadline_seconds,
     )
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def _descendants(parents: list[int]) -> list[int]:
-    found = [
-        int(child)
-        for pid in parents
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    ]
-    return found + (_descendants(found) if found else [])
