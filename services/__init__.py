@@ -1,0 +1,1 @@
+"""What runs: the processes, and what operators do with them."""
