@@ -1,1 +1,1 @@
-"""What every process stands on: settings, logs, metrics, health, clock, Kafka, PostgreSQL, seals."""
+"""What every process stands on: settings, logs, metrics, health, clock, Kafka, Postgres, seals."""
