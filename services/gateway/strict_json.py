@@ -1,0 +1,169 @@
+"""JSON read with suspicion: everything in it that Upshot refuses, each with its pointer.
+
+Guarantee: ``read_strictly`` finds every duplicate key, U+0000, lone surrogate, number too long and
+nesting too deep, and says where. It is exact and slow: the hot path comes here only on doubt
+(``is_doubtful``) or to explain a refusal.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from decimal import Context, DecimalException, Inexact, InvalidOperation, Overflow
+from typing import Final, NoReturn
+
+from contracts.codec import Json
+from contracts.errors import Fault, pointer_to
+from services.gateway.bounds import FAULTS_MAX, LEVELS_READ_MAX, NUMBER_DIGITS_MAX
+
+EXPONENT_MAX: Final = 6144
+"""Largest exponent of a decimal128."""
+
+EXACT: Final = Context(
+    prec=NUMBER_DIGITS_MAX,
+    Emax=EXPONENT_MAX,
+    Emin=1 - EXPONENT_MAX,
+    traps=[Inexact, Overflow, InvalidOperation],
+)
+"""Takes the numbers that a decimal128 keeps exactly, raises ``DecimalException`` on others."""
+
+_SUSPECT: Final = re.compile(rb"\\u(?:0000|0022|[dD][89a-fA-F])")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG_RUN: Final = b"0" * (NUMBER_DIGITS_MAX + 1)
+
+
+def is_doubtful(text: bytes, kept: bytes) -> bool:
+    r"""True where ``text`` may hold a duplicate key, U+0000 or a lone surrogate.
+
+    ``kept`` is what was read of ``text``, encoded again. Each key and each string brings two
+    quotation marks, and an escaped one stays escaped; so the counts are equal unless a duplicate
+    key was dropped, or ``\u0022`` stands for a mark, which is one of the suspect escapes.
+    """
+    return text.count(b'"') != kept.count(b'"') or (
+        b"\\" in text and _SUSPECT.search(text) is not None
+    )
+
+
+def has_long_digits(text: bytes) -> bool:
+    """True where some run of digits is longer than a number may be (or is inside a string)."""
+    return _LONG_RUN in text.translate(_DIGITS)
+
+
+class _Pairs(list[tuple[str, "_Tree"]]):
+    """An object with its duplicate keys."""
+
+
+class _Numeral(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+_Tree = None | bool | str | _Numeral | list["_Tree"] | _Pairs
+
+
+def read_strictly(text: bytes, *, pointer: str = "") -> tuple[Json, tuple[Fault, ...]]:
+    """Read JSON; answers the value and what is wrong with it (a malformed text reads as None).
+
+    Args:
+        text: one JSON value.
+        pointer: of the value, put before each fault's.
+    """
+    try:
+        tree = _parse(text.decode())
+    except UnicodeDecodeError as error:
+        return None, (_fault(pointer, "encoding", f"is not UTF-8 at byte {error.start}"),)
+    except json.JSONDecodeError as error:
+        place = f"{error.msg} at character {error.pos}"
+        return None, (_fault(pointer, "malformed-json", f"is not JSON: {place}"),)
+    except RecursionError:
+        return None, (_fault(pointer, "depth", "is nested too deeply"),)
+    faults: list[Fault] = []
+    value = _settle(tree, pointer, LEVELS_READ_MAX, faults)
+    return value, tuple(faults[:FAULTS_MAX])
+
+
+def levels(value: Json) -> int:
+    """How many objects and arrays stand inside each other at most; a scalar has none."""
+    match value:
+        case dict():
+            return 1 + max(map(levels, value.values()), default=0)
+        case list():
+            return 1 + max(map(levels, value), default=0)
+        case _:
+            return 0
+
+
+def _fault(pointer: str, code: str, detail: str) -> Fault:
+    return Fault(pointer=pointer, code=code, detail=detail)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is no number", name, 0)
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_Pairs,
+    parse_float=_Numeral,
+    parse_int=_Numeral,
+    parse_constant=_refuse_constant,
+)
+_parse: Callable[[str], _Tree] = _decoder.decode
+
+
+def _settle(tree: _Tree, pointer: str, levels_left: int, faults: list[Fault]) -> Json:
+    """Turn a tree into plain values, noting what is wrong on the way."""
+    match tree:
+        case _Numeral():
+            return _number(tree, pointer, faults)
+        case str():
+            _check_string(tree, pointer, faults)
+            return tree
+        case list():
+            if not levels_left:
+                faults.append(_fault(pointer, "depth", "is nested too deeply"))
+                return None
+            if isinstance(tree, _Pairs):
+                return _settle_object(tree, pointer, levels_left - 1, faults)
+            return [
+                _settle(each, pointer_to(pointer, index), levels_left - 1, faults)
+                for index, each in enumerate(tree)
+            ]
+        case _:
+            return tree
+
+
+def _settle_object(
+    pairs: _Pairs, pointer: str, levels_left: int, faults: list[Fault]
+) -> dict[str, Json]:
+    settled: dict[str, Json] = {}
+    for key, value in pairs:
+        place = pointer_to(pointer, _presentable(key))
+        if key in settled:
+            faults.append(_fault(place, "duplicate-key", "stands twice in its object"))
+        _check_string(key, place, faults)
+        settled[key] = _settle(value, place, levels_left, faults)
+    return settled
+
+
+def _number(text: _Numeral, pointer: str, faults: list[Fault]) -> Json:
+    whole = text.isdigit() or (text[0] == "-" and text[1:].isdigit())
+    if whole and len(text.lstrip("-")) > NUMBER_DIGITS_MAX:
+        faults.append(_fault(pointer, "number", f"has more than {NUMBER_DIGITS_MAX} digits"))
+        return 0
+    try:
+        return int(text) if whole else EXACT.create_decimal(text)
+    except DecimalException:
+        detail = f"has more than {NUMBER_DIGITS_MAX} digits or an exponent beyond {EXPONENT_MAX}"
+        faults.append(_fault(pointer, "number", detail))
+        return 0
+
+
+def _check_string(text: str, pointer: str, faults: list[Fault]) -> None:
+    if "\0" in text:
+        faults.append(_fault(pointer, "null-character", "contains U+0000"))
+    if not text.isascii() and _presentable(text) != text:
+        faults.append(_fault(pointer, "lone-surrogate", "contains half a surrogate pair"))
+
+
+def _presentable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
