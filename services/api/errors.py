@@ -4,6 +4,8 @@ Guarantee: bad input ends in a status below 500; what a server of ours could not
 with Retry-After; anything else is a fault of ours and logged with its trace.
 """
 
+from psycopg.errors import UndefinedTable
+
 from contracts.errors import RefusedError, RevisionAheadError
 from services.api.progress import NoReadModelError
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
@@ -32,6 +34,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table
             return malformed("A value has a form that is not taken here.")
         case NoReadModelError():
             return unavailable(f"The projection {error} has no read model yet.")
+        case UndefinedTable():
+            return unavailable("The read model is not there yet.")
         case DatabaseUnavailableError() | KafkaUnavailableError() | RevisionAheadError():
             return unavailable("A store does not answer at present; nothing was changed.")
         case OutcomeUnknownError():

@@ -2,7 +2,16 @@
 
 import msgspec
 
-from services.api import health, keys, operations, projections, workspaces
+from services.api import (
+    deliveries,
+    endpoints,
+    health,
+    keys,
+    loyalty,
+    operations,
+    projections,
+    workspaces,
+)
 from services.api.definitions import routes as definitions
 from services.api.routes import Route
 from services.api.waiting import WAIT_PARAMS
@@ -21,6 +30,9 @@ ROUTES: tuple[Route, ...] = tuple(
         *keys.ROUTES,
         *workspaces.ROUTES,
         *definitions.ROUTES,
+        *loyalty.ROUTES,
+        *deliveries.ROUTES,
+        *endpoints.ROUTES,
         *projections.ROUTES,
         *operations.ROUTES,
         *health.ROUTES,

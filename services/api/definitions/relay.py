@@ -140,7 +140,7 @@ def _subject(row: _Row) -> str:
 
 
 def _record(row: _Row) -> CloudEvent:
-    spec = None if row.spec is None else msgspec.Raw(row.spec.encode())
+    spec = msgspec.Raw(b"null" if row.spec is None else row.spec.encode())
     changed = DefinitionChanged(kind=row.kind, name=row.name, spec=spec)
     record_id = derived_id("revision_", row.workspace, str(row.revision))
     return CloudEvent(
