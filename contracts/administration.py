@@ -17,13 +17,13 @@ OperationVerb = Literal["rebuild", "compare", "drop", "verify"]
 class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
     """One revision of one definition; the record's ``definitionsrevision`` is its number.
 
-    ``spec`` is the document without write-only values (their digests stand instead), None where the
+    ``spec`` is the document without write-only values (their digests stand instead), JSON null where the
     definition was deleted.
     """
 
     kind: str
     name: str
-    spec: msgspec.Raw | None
+    spec: msgspec.Raw
 
 
 class OperationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 
-class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One record's value; ``data`` stays as bytes until the type says how to read it.
 
     ``time`` is when it occurred, ``recordedtime`` when the process that appended it accepted it.

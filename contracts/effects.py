@@ -26,7 +26,7 @@ Account = Literal["issued", "available", "pending", "spent", "expired"]
 """``available`` and ``pending`` belong to the member, the others to the program."""
 
 
-class Transfer(msgspec.Struct, frozen=True, array_like=True):
+class Transfer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Points moved from ``debit`` to ``credit``; ``points`` > 0, so that it sums to zero."""
 
     debit: Account
@@ -38,7 +38,7 @@ class Transfer(msgspec.Struct, frozen=True, array_like=True):
         assert self.points > 0, "a transfer moves points from one account to another"
 
 
-class LoyaltyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LoyaltyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One entry of a member's ledger; never changed, corrected by later entries.
 
     ``points`` are signed from the member's side. ``at`` is the logical time of its posting,

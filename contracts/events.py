@@ -20,7 +20,7 @@ GoalType = Literal["purchase", "subscription", "lead", "signup", "booking", "tri
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a record says of its customer's profile.
 
     ``sealed`` is the base64 blob of the identifying fields (see ``SealedProfile``) under the
@@ -59,20 +59,20 @@ class SealedProfile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Profile metadata that the workspace marks as personal."""
 
 
-class ReferralMention(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ReferralMention(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A referral code on an event, with its owner as the gateway resolved it (None: unknown)."""
 
     code: str
     referrer_id: str | None = None
 
 
-class LoyaltyMention(msgspec.Struct, frozen=True, kw_only=True):
+class LoyaltyMention(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A loyalty card named by an event."""
 
     code: str
 
 
-class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One version of a fact that a producer told.
 
     ``event_id`` names the fact (``identifiers.event_id``). ``occurred_at`` stands as the producer
@@ -99,13 +99,13 @@ class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     profile: Profile | None = None
 
 
-class ProfileChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProfileChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A customer's profile as told by ``POST /v1/customers``."""
 
     profile: Profile
 
 
-class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact that this customer no longer holds, since another customer's version won.
 
     Only a version that stands at ``last_offset`` of this customer's partition or before it is

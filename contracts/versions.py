@@ -18,7 +18,7 @@ from contracts.identifiers import EventId, FactKey, key_of_event_id
 Outcome = Literal["applied", "replaced", "stale", "duplicate", "deleted", "withdrawn"]
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of a fact at one customer.
 
     ``ordinal`` counts the versions that changed something, from 1. ``occurred_at`` is the instant
@@ -37,7 +37,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes | None
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact that counts, as a model meets it: one version, not deleted, not withdrawn.
 
     ``revision`` is that of the fact's first version, by which every version is judged. ``content``
@@ -53,7 +53,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     content: CustomEvent | None
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one record does to its fact: ``before`` stops counting, ``after`` starts to."""
 
     key: FactKey

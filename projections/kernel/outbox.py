@@ -24,7 +24,7 @@ SCAN_RECORDS_MAX = 5_000
 """Records read at once while looking for what a killed relay had appended."""
 
 
-class Relayed(msgspec.Struct, frozen=True, array_like=True):
+class Relayed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One output record as the outbox holds it."""
 
     topic: str

@@ -18,7 +18,7 @@ from contracts.versions import Change
 from services.runtime.postgres import Session
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One record at its place, with all that a model may know besides its own rows.
 
     ``at`` is the partition's logical time there, ``snapshot`` the definitions in force there,
@@ -41,7 +41,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.change is None or self.change.is_effective
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
+class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that a model wants appended, keyed by its customer; ``id`` derives from the cause.
 
     ``time`` is when it occurred. ``cause`` is the step whose record caused it.

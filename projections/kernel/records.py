@@ -33,7 +33,7 @@ _decoders: dict[str, msgspec.json.Decoder[EventData]] = {
 }
 
 
-class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+class Decoded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that concerns projections, at its place."""
 
     offset: int

@@ -11,7 +11,7 @@ import msgspec
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-class Balance(msgspec.Struct, kw_only=True):
+class Balance(msgspec.Struct, kw_only=True, gc=False):
     """The sums beside a member's entries; ``available`` below zero means points are owed."""
 
     available: int = 0
@@ -28,7 +28,7 @@ class Balance(msgspec.Struct, kw_only=True):
         return self.available + self.pending + self.spent + self.expired
 
 
-class Lot(msgspec.Struct, kw_only=True):
+class Lot(msgspec.Struct, kw_only=True, gc=False):
     """Points granted together, so that they expire together; ``order`` is its place in the log."""
 
     id: bytes

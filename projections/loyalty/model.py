@@ -38,14 +38,14 @@ EntryKey = tuple[str, str, bytes]
 """Workspace, customer id and entry."""
 
 
-class Profile(msgspec.Struct, kw_only=True):
+class Profile(msgspec.Struct, kw_only=True, gc=False):
     """What rules may know of a customer: metadata, and when the customer was first heard of."""
 
     created_at: datetime
     metadata: dict[str, Json]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry as the store keeps it; ``points`` signed from the member's side."""
 
     id: bytes
@@ -65,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     drawn: Drawn
 
 
-class Award(msgspec.Struct, frozen=True, kw_only=True):
+class Award(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one rule gives for one fact; never zero, negative where a refund takes back."""
 
     program: LoyaltyProgram

@@ -124,7 +124,7 @@ class DefinitionsFollower:
             if record.type != DEFINITION_CHANGED:
                 return
             change = _decode(record.data)
-            spec = None if change.spec is None else codec.decode_json(change.spec)
+            spec = codec.decode_json(change.spec)
             self.catalogue.apply(
                 record.workspace, record.definitionsrevision, change.kind, change.name, spec
             )

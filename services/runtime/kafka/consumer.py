@@ -40,7 +40,7 @@ PROBE_SECONDS = 10.0
 PartitionsChange = Callable[[Collection[int]], Awaitable[None]]
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A record as read: where it stands, when the broker appended it, and its bytes."""
 
     partition: int
@@ -56,9 +56,7 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class _Listener(ConsumerRebalanceListener):
-    def __init__(
-        self, owner: "Consumer", gained: PartitionsChange, lost: PartitionsChange
-    ) -> None:
+    def __init__(self, owner: "Consumer", gained: PartitionsChange, lost: PartitionsChange) -> None:
         self._owner = owner
         self._gained = gained
         self._lost = lost
@@ -130,9 +128,7 @@ class Consumer:
         """
         tp = self._tp(partition)
         try:
-            found = await self._client.getmany(
-                tp, timeout_ms=timeout_ms, max_records=records_max
-            )
+            found = await self._client.getmany(tp, timeout_ms=timeout_ms, max_records=records_max)
         except OffsetOutOfRangeError as error:
             raise LogGapError(str(error)) from error
         except (NoOffsetForPartitionError, IllegalStateError):

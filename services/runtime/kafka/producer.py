@@ -42,7 +42,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     appended_at: datetime
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A record to append: key and value as bytes."""
 
     key: bytes
@@ -153,9 +153,7 @@ def _batches(client: AIOKafkaProducer, records: Iterable[Outgoing]) -> list[tupl
 
 def _ack(metadata: object) -> Ack:
     offset, milliseconds = metadata.offset, metadata.timestamp  # pyright: ignore[reportAttributeAccessIssue]
-    return Ack(
-        base_offset=offset, appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-    )
+    return Ack(base_offset=offset, appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC))
 
 
 async def _close(client: AIOKafkaProducer) -> None:

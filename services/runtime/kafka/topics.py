@@ -67,6 +67,7 @@ async def _create(
                 prefix + topic.name,
                 topic.partitions or partitions,
                 REPLICATION_DEFAULT,
+                replica_assignments={},
                 topic_configs=topic.settings(),
             )
             for topic in topics
