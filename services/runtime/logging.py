@@ -14,10 +14,15 @@ from typing import Literal
 import structlog
 from structlog.typing import Processor
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""Local variables hold payloads and keys: they are never written."""
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
-QUIET_DEPENDENCIES = ("aiokafka", "faust", "mode", "uvicorn.access", "kafka")
+QUIET_DEPENDENCIES = ("aiokafka", "faust", "mode", "uvicorn")
 """They log at ``info`` what happens all the time; their warnings are kept."""
 
 
@@ -58,14 +63,18 @@ def logger(module: str) -> structlog.stdlib.BoundLogger:
 
 def _formatter(process: str, log_format: LogFormat) -> logging.Formatter:
     renderer: Sequence[Processor] = (
-        (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
+        (_TRACEBACKS, structlog.processors.JSONRenderer())
         if log_format == "json"
-        else (structlog.dev.ConsoleRenderer(),)
+        else (_for_people(),)
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*_shared(process), structlog.stdlib.ExtraAdder()],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
+
+
+def _for_people() -> Processor:
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _shared(process: str) -> list[Processor]:

@@ -17,6 +17,11 @@ POLL_SECONDS = 0.25
 READ_BYTES_MAX = 1024 * 1024  # of one file in one look; what is left comes with the next
 SHOWN_PER_LOOK_MAX = 3  # lines of one child
 IMPORTANT = ("warning", "error", "critical")
+OURS = (
+    "services.",
+    "projections.",
+    "__main__",
+)  # a client library complains of every broken connection
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +29,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
 
     event: str
     level: str
+    logger: str
     error: str | None = None
 
 
@@ -71,4 +77,5 @@ def _parsed(line: bytes) -> LogLine | None:
         parsed = msgspec.json.decode(line, type=LogLine)
     except msgspec.DecodeError:
         return None
-    return parsed if parsed.level in IMPORTANT else None
+    is_important = parsed.level in IMPORTANT and parsed.logger.startswith(OURS)
+    return parsed if is_important else None

@@ -8,7 +8,7 @@ from collections.abc import Generator
 import msgspec
 import pytest
 
-from services.runtime.logging import configure_logging, logger
+from services.runtime.logging import LogFormat, configure_logging, logger
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,26 @@ def test_a_dependency_logs_in_the_same_form(capsys: pytest.CaptureFixture[str]) 
 
     line = msgspec.json.decode(capsys.readouterr().err, type=dict[str, str])
     assert (line["event"], line["process"], line["level"]) == ("it went wrong", "api", "warning")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_says_where_and_never_with_what(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("loyalty", log_format=log_format)
+
+    def fail_on(email: str) -> None:
+        if email:
+            raise KeyError(3)
+
+    try:
+        fail_on("alex" + "@" + "domain.io")
+    except KeyError:
+        logger("projections.loyalty").exception("A record was not applied")
+
+    written = capsys.readouterr().err
+    assert "fail_on" in written
+    assert "alex@domain.io" not in written
 
 
 def test_what_lies_below_the_threshold_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@ import pytest
 from services.stack.log_watch import LogWatch
 from tests.support.eventually import eventually
 
-WARNING = '{"event": "The broker is away", "level": "warning", "attempts": 3}\n'
-INFO = '{"event": "A partition was assigned", "level": "info"}\n'
+WARNING = '{"event": "The broker is away", "level": "warning", "logger": "services.api"}\n'
+INFO = '{"event": "A partition was assigned", "level": "info", "logger": "services.api"}\n'
+FOREIGN = '{"event": "Connection closed", "level": "error", "logger": "aiokafka.conn"}\n'
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def log(shown: list[str], tmp_path: Path) -> AsyncGenerator[Path]:
 
 async def test_a_warning_is_shown_and_an_info_is_not(log: Path, shown: list[str]) -> None:
     with log.open("a") as lines:
-        lines.write(INFO + "Traceback: not in our form\n" + WARNING)
+        lines.write(INFO + FOREIGN + "Traceback: not in our form\n" + WARNING)
 
     await eventually(lambda: len(shown) > 0)
 
