@@ -1,0 +1,1 @@
+"""The customers projection: profiles, timelines, events by id, and who holds a fact."""

@@ -1,0 +1,91 @@
+"""Finding customers by id, source_id or email."""
+
+import re
+from datetime import datetime
+from typing import Final, LiteralString
+
+import msgspec
+from psycopg import sql
+
+from contracts.events import Address
+from projections.customers.queries.answers import CustomerProfile
+from projections.customers.queries.pages import LIMIT_MAX, check_limit
+from projections.kernel import rows
+from services.runtime.postgres import Session
+
+_CUSTOMER_ID: Final = re.compile(r"cust_[0-9a-f]{32}", re.ASCII)
+
+_COLUMNS = sql.SQL("""customer::text, source_id, email, name, phone, description, birthdate,
+    birthday, address, metadata, created_at, updated_at""")
+_BY_ID: LiteralString = "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s"
+_BY_SOURCE_ID: LiteralString = "SELECT {columns} FROM {table} WHERE workspace = %s AND source_id = %s ORDER BY created_at, customer LIMIT 1"
+_BY_EMAIL: LiteralString = (
+    "SELECT {columns} FROM {table} WHERE workspace = %s AND lower(email) = lower(%s)"
+    " ORDER BY created_at, customer LIMIT %s"
+)
+
+_decode_address = msgspec.json.Decoder(Address).decode
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    customer: str
+    source_id: str | None
+    email: str | None
+    name: str | None
+    phone: str | None
+    description: str | None
+    birthdate: str | None
+    birthday: str | None
+    address: str | None
+    metadata: str
+    created_at: datetime
+    updated_at: datetime
+
+
+async def find_customer(
+    session: Session, schema: str, workspace: str, id_or_source_id: str
+) -> CustomerProfile | None:
+    """Find a customer; an id outranks a source_id that looks like one."""
+    table = sql.Identifier(schema, "customers")
+    if _CUSTOMER_ID.fullmatch(id_or_source_id):
+        by_id = (workspace, rows.customer_uuid(id_or_source_id))
+        found = await _find(session, sql.SQL(_BY_ID).format(columns=_COLUMNS, table=table), by_id)
+        if found:
+            return found[0]
+    by_source_id = (workspace, id_or_source_id)
+    found = await _find(
+        session, sql.SQL(_BY_SOURCE_ID).format(columns=_COLUMNS, table=table), by_source_id
+    )
+    return found[0] if found else None
+
+
+async def find_customers_by_email(
+    session: Session, schema: str, workspace: str, email: str, *, limit: int = LIMIT_MAX
+) -> list[CustomerProfile]:
+    """Find who has an email in the profile, whatever its case; the first created first."""
+    query = sql.SQL(_BY_EMAIL).format(columns=_COLUMNS, table=sql.Identifier(schema, "customers"))
+    return await _find(session, query, (workspace, email.strip(), check_limit(limit)))
+
+
+async def _find(
+    session: Session, query: sql.Composed, parameters: tuple[object, ...]
+) -> list[CustomerProfile]:
+    found = await (await session.execute(query, parameters)).fetchall()
+    return [_profile(msgspec.convert(row, _Row)) for row in found]
+
+
+def _profile(row: _Row) -> CustomerProfile:
+    return CustomerProfile(
+        id=rows.customer_id(row.customer),
+        source_id=row.source_id,
+        email=row.email,
+        name=row.name,
+        phone=row.phone,
+        description=row.description,
+        birthdate=row.birthdate,
+        birthday=row.birthday,
+        address=None if row.address is None else _decode_address(row.address),
+        metadata=msgspec.Raw(row.metadata.encode()),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,139 @@
+"""Rows of ``customers``: profiles.
+
+Guarantee: a customer's row is read once and kept while the customer is met again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+
+from contracts import codec
+from contracts.events import Address
+from contracts.profiles import TEXT_FIELDS, ProfileState
+from projections.customers.model import CustomerRow, WorkingSet
+from projections.customers.model.rows import CustomerKey
+from projections.kernel import rows
+from projections.kernel.projection import Step
+from services.runtime.postgres import Session
+
+_LOAD: LiteralString = """
+SELECT c.workspace, c.customer::text, c.source_id, c.email, c.name, c.phone, c.description,
+    c.birthdate, c.birthday, c.address, c.metadata, c.merged, c.created_at, c.updated_at
+FROM unnest(%s::text[], %s::uuid[]) AS k (workspace, customer)
+JOIN customers c USING (workspace, customer)"""
+_COPY: LiteralString = """
+COPY customers (workspace, customer, source_id, email, name, phone, description, birthdate,
+    birthday, address, metadata, merged, created_at, updated_at) FROM STDIN"""
+_UPDATE: LiteralString = """
+UPDATE customers c SET source_id = n.source_id, email = n.email, name = n.name, phone = n.phone,
+    description = n.description, birthdate = n.birthdate, birthday = n.birthday,
+    address = n.address, metadata = n.metadata, merged = n.merged, updated_at = n.updated_at
+FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::timestamptz[])
+    AS n (workspace, customer, source_id, email, name, phone, description, birthdate, birthday,
+        address, metadata, merged, updated_at)
+WHERE c.workspace = n.workspace AND c.customer = n.customer"""
+
+_decode_address = msgspec.json.Decoder(Address).decode
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    workspace: str
+    customer: str
+    source_id: str | None
+    email: str | None
+    name: str | None
+    phone: str | None
+    description: str | None
+    birthdate: str | None
+    birthday: str | None
+    address: str | None
+    metadata: str
+    merged: bytes | None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
+    """Read the customers of these steps that are not in memory yet."""
+    met = {(step.record.workspace, step.record.subject) for step in steps}
+    missing = sorted(met - working.customers.keys())
+    if not missing:
+        return
+    cursor = await session.execute(
+        _LOAD,
+        (
+            rows.text_array(workspace for workspace, _ in missing),
+            rows.array(rows.customer_uuid(customer) for _, customer in missing),
+        ),
+    )
+    for found in await cursor.fetchall():
+        row = msgspec.convert(found, _Row)
+        key: CustomerKey = (row.workspace, rows.customer_id(row.customer))
+        working.customers[key] = _customer(row)
+        working.stored_customers.add(key)
+
+
+def _customer(row: _Row) -> CustomerRow:
+    return CustomerRow(
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        merged=row.merged,
+        profile=ProfileState(
+            source_id=row.source_id,
+            email=row.email,
+            name=row.name,
+            phone=row.phone,
+            description=row.description,
+            birthdate=row.birthdate,
+            birthday=row.birthday,
+            address=None if row.address is None else _decode_address(row.address),
+            metadata=codec.decode_object(row.metadata.encode()),
+        ),
+    )
+
+
+async def write(session: Session, working: WorkingSet) -> None:
+    """Write the customers that changed: new ones by COPY, others by one UPDATE."""
+    changed = [(key, working.customers[key]) for key in sorted(working.changed_customers)]
+    stored = working.stored_customers
+    fresh = [_spell(key, row) for key, row in changed if key not in stored]
+    await rows.copy(session, _COPY, fresh)
+    known = [(key, row) for key, row in changed if key in stored]
+    if known:
+        await session.execute(_UPDATE, _columns(known))
+
+
+def _spell(key: CustomerKey, row: CustomerRow) -> str:
+    workspace, customer = key
+    texts = "\t".join(_optional(value) for value in _texts(row.profile))
+    merged = rows.NULL if row.merged is None else f"\\\\x{row.merged.hex()}"
+    return (
+        f"{workspace}\t{rows.customer_uuid(customer)}\t{texts}\t{merged}"
+        f"\t{row.created_at.isoformat()}\t{row.updated_at.isoformat()}"
+    )
+
+
+def _columns(known: list[tuple[CustomerKey, CustomerRow]]) -> tuple[object, ...]:
+    texts = zip(*(_texts(row.profile) for _, row in known), strict=True)
+    return (
+        [key[0] for key, _ in known],
+        rows.array(rows.customer_uuid(key[1]) for key, _ in known),
+        *(list(column) for column in texts),
+        [row.merged for _, row in known],
+        [row.updated_at for _, row in known],
+    )
+
+
+def _texts(profile: ProfileState) -> list[str | None]:
+    texts: list[str | None] = [getattr(profile, name) for name in TEXT_FIELDS]
+    address = profile.address
+    texts.append(None if address is None else codec.encode(address).decode())
+    texts.append(codec.encode(profile.metadata).decode())
+    return texts
+
+
+def _optional(value: str | None) -> str:
+    return rows.NULL if value is None else rows.text(value)

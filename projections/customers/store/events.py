@@ -1,0 +1,164 @@
+"""Rows of ``events``: what stands of each fact at each customer.
+
+Guarantee: first versions are inserted by COPY without looking; rows are read only where a version
+or a withdrawal follows.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+
+from contracts import codec
+from contracts.identifiers import FactKey
+from projections.customers.model import EventContent, EventRow, WorkingSet
+from projections.customers.model.rows import FactPlace
+from projections.kernel import rows
+from projections.kernel.projection import Step
+from services.runtime.postgres import Session
+
+_LOAD: LiteralString = """
+SELECT e.workspace, e.customer::text, e.fact::text, e.event, e.external_id, e.outcome, e.version,
+    e.revision, e.occurred_at, e.counted_at, e.created_at, e.deleted_at, e.withdrawn, e.partition,
+    e.record_offset, e.content
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[]) AS k (workspace, customer, fact)
+JOIN events e USING (workspace, customer, fact)"""
+_COPY: LiteralString = """
+COPY events (workspace, customer, fact, event, external_id, outcome, version, revision,
+    occurred_at, counted_at, created_at, deleted_at, withdrawn, partition, record_offset, content)
+FROM STDIN"""
+_UPDATE: LiteralString = """
+UPDATE events e SET outcome = n.outcome, version = n.version, revision = n.revision,
+    occurred_at = n.occurred_at, counted_at = n.counted_at, created_at = n.created_at,
+    deleted_at = n.deleted_at, withdrawn = n.withdrawn, record_offset = n.record_offset,
+    content = n.content
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::bigint[],
+    %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::bool[],
+    %s::bigint[], %s::text[])
+    AS n (workspace, customer, fact, outcome, version, revision, occurred_at, counted_at,
+        created_at, deleted_at, withdrawn, record_offset, content)
+WHERE e.workspace = n.workspace AND e.customer = n.customer AND e.fact = n.fact"""
+_UPDATE_OUTCOMES: LiteralString = """
+UPDATE events e SET outcome = n.outcome
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[])
+    AS n (workspace, customer, fact, outcome)
+WHERE e.workspace = n.workspace AND e.customer = n.customer AND e.fact = n.fact
+    AND e.outcome <> n.outcome"""
+
+_FIRST = 1
+
+_decode_content = codec.decoder(EventContent).decode
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    workspace: str
+    customer: str
+    fact: str
+    event: str
+    external_id: str | None
+    outcome: str
+    version: int
+    revision: int
+    occurred_at: datetime
+    counted_at: datetime
+    created_at: datetime
+    deleted_at: datetime | None
+    withdrawn: bool
+    partition: int
+    offset: int
+    content: str
+
+
+async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
+    """Read the rows of facts that were told before and change now."""
+    wanted = sorted(
+        {
+            (step.record.workspace, step.record.subject, step.change.key)
+            for step in steps
+            if step.change is not None
+            and step.change.is_effective
+            and step.change.stored is not None
+            and step.change.stored.ordinal > _FIRST
+        }
+    )
+    if not wanted:
+        return
+    cursor = await session.execute(_LOAD, _keys(wanted))
+    for found in await cursor.fetchall():
+        row = msgspec.convert(found, _Row)
+        key = FactKey(bytes.fromhex(row.fact.replace("-", "")))
+        place = (row.workspace, rows.customer_id(row.customer), key)
+        working.events[place] = _event(row)
+        working.stored_events.add(place)
+
+
+def _event(row: _Row) -> EventRow:
+    return EventRow(
+        event=row.event,
+        external_id=row.external_id,
+        outcome=row.outcome,
+        version=row.version,
+        revision=row.revision,
+        occurred_at=row.occurred_at,
+        counted_at=row.counted_at,
+        created_at=row.created_at,
+        deleted_at=row.deleted_at,
+        withdrawn=row.withdrawn,
+        partition=row.partition,
+        offset=row.offset,
+        content=_decode_content(row.content.encode()),
+    )
+
+
+async def write(session: Session, working: WorkingSet) -> None:
+    """Write the rows that changed: new ones by COPY, others by one UPDATE each kind."""
+    stored = working.stored_events
+    changed = sorted(working.changed_events)
+    fresh = [_spell(p, working.events[p]) for p in changed if p not in stored]
+    await rows.copy(session, _COPY, fresh)
+    known = [(p, working.events[p]) for p in changed if p in stored]
+    if known:
+        await session.execute(_UPDATE, _columns(known))
+    if working.outcomes:
+        outcomes = sorted(working.outcomes.items())
+        keys = _keys([place for place, _ in outcomes])
+        told = rows.text_array(outcome for _, outcome in outcomes)
+        await session.execute(_UPDATE_OUTCOMES, (*keys, told))
+
+
+def _keys(places: Sequence[FactPlace]) -> tuple[str, str, str]:
+    return (
+        rows.text_array(workspace for workspace, _, _ in places),
+        rows.array(rows.customer_uuid(customer) for _, customer, _ in places),
+        rows.array(key.hex() for _, _, key in places),
+    )
+
+
+def _spell(place: FactPlace, row: EventRow) -> str:
+    workspace, customer, key = place
+    external_id = rows.NULL if row.external_id is None else rows.text(row.external_id)
+    return (
+        f"{workspace}\t{rows.customer_uuid(customer)}\t{key.hex()}\t{rows.text(row.event)}"
+        f"\t{external_id}\t{row.outcome}\t{row.version}\t{row.revision}"
+        f"\t{row.occurred_at.isoformat()}\t{row.counted_at.isoformat()}"
+        f"\t{row.created_at.isoformat()}\t{rows.optional_time(row.deleted_at)}"
+        f"\t{'t' if row.withdrawn else 'f'}\t{row.partition}\t{row.offset}"
+        f"\t{rows.json_text(codec.encode(row.content))}"
+    )
+
+
+def _columns(known: list[tuple[FactPlace, EventRow]]) -> tuple[object, ...]:
+    return (
+        *_keys([place for place, _ in known]),
+        rows.text_array(row.outcome for _, row in known),
+        [row.version for _, row in known],
+        [row.revision for _, row in known],
+        [row.occurred_at for _, row in known],
+        [row.counted_at for _, row in known],
+        [row.created_at for _, row in known],
+        [row.deleted_at for _, row in known],
+        [row.withdrawn for _, row in known],
+        [row.offset for _, row in known],
+        [codec.encode(row.content).decode() for _, row in known],
+    )

@@ -1,0 +1,135 @@
+"""Rows of ``fact_owners``: the one table that several partitions write.
+
+Guarantee: whoever settles a fact holds its row locked until the commit, so every claim meets the
+greatest one committed before it. New keys are inserted, then rows that stood are locked, both in
+the order of the keys; who waits for a lock of the second kind holds none that an inserter waits
+for before it, so no two partitions wait for each other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+
+from contracts import codec
+from contracts.events import EVENT_WITHDRAWN, EventWithdrawn
+from contracts.identifiers import FactKey, event_id
+from contracts.topics import CUSTOMER_EVENTS
+from projections.customers.model import Claim, Owner, Withdrawal, WorkingSet, settle
+from projections.kernel import rows
+from projections.kernel.projection import Output
+from services.runtime.postgres import Session
+
+_INSERT: LiteralString = """
+INSERT INTO fact_owners
+    (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+SELECT workspace, fact, customer, occurred_at, appended_at, partition, record_offset
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::int[],
+    %s::bigint[])
+    AS n (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+ORDER BY workspace, fact
+ON CONFLICT ON CONSTRAINT facts_have_one_owner DO NOTHING"""
+_LOCK: LiteralString = """
+SELECT o.workspace, o.fact::text, o.customer::text, o.occurred_at, o.appended_at, o.partition,
+    o.record_offset
+FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::bigint[])
+    AS n (workspace, fact, partition, record_offset)
+JOIN fact_owners o ON o.workspace = n.workspace AND o.fact = n.fact
+WHERE (o.partition, o.record_offset) <> (n.partition, n.record_offset)
+ORDER BY o.workspace, o.fact FOR UPDATE OF o"""
+_UPDATE: LiteralString = """
+UPDATE fact_owners o SET customer = n.customer, occurred_at = n.occurred_at,
+    appended_at = n.appended_at, partition = n.partition, record_offset = n.record_offset
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::int[],
+    %s::bigint[])
+    AS n (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+WHERE o.workspace = n.workspace AND o.fact = n.fact"""
+
+_Fact = tuple[str, FactKey]
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    workspace: str
+    fact: str
+    customer: str
+    occurred_at: datetime
+    appended_at: datetime
+    partition: int
+    offset: int
+
+
+async def write(session: Session, working: WorkingSet) -> Sequence[Output]:
+    """Settle the claims of a batch; answers a withdrawal for each customer who loses a fact."""
+    if not working.claims:
+        return ()
+    claims = sorted(working.claims.items())
+    first = [(fact, told[0].owner) for fact, told in claims]
+    cursor = await session.execute(_INSERT, _columns(first))
+    held = dict(first)
+    if cursor.rowcount < len(first):
+        held.update(await _lock(session, first))
+    changed: list[tuple[_Fact, Owner]] = []
+    lost: list[Withdrawal] = []
+    for fact, told in claims:
+        owner, withdrawals = settle(held[fact], _not_settled(held[fact], told))
+        lost += withdrawals
+        if owner != held[fact]:
+            changed.append((fact, owner))
+    if changed:
+        await session.execute(_UPDATE, _columns(changed))
+    return [_output(withdrawal) for withdrawal in lost]
+
+
+def _not_settled(held: Owner, told: Sequence[Claim]) -> Sequence[Claim]:
+    return told[1:] if held == told[0].owner else told
+
+
+async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[_Fact, Owner]:
+    cursor = await session.execute(
+        _LOCK,
+        (
+            rows.text_array(workspace for (workspace, _), _ in first),
+            rows.array(key.hex() for (_, key), _ in first),
+            rows.array(str(owner.partition) for _, owner in first),
+            rows.array(str(owner.offset) for _, owner in first),
+        ),
+    )
+    found = [msgspec.convert(row, _Row) for row in await cursor.fetchall()]
+    return {
+        (row.workspace, FactKey(bytes.fromhex(row.fact.replace("-", "")))): Owner(
+            customer=rows.customer_id(row.customer),
+            occurred_at=row.occurred_at,
+            appended_at=row.appended_at,
+            partition=row.partition,
+            offset=row.offset,
+        )
+        for row in found
+    }
+
+
+def _columns(told: Sequence[tuple[_Fact, Owner]]) -> tuple[str, ...]:
+    return (
+        rows.text_array(workspace for (workspace, _), _ in told),
+        rows.array(key.hex() for (_, key), _ in told),
+        rows.array(rows.customer_uuid(owner.customer) for _, owner in told),
+        rows.array(owner.occurred_at.isoformat() for _, owner in told),
+        rows.array(owner.appended_at.isoformat() for _, owner in told),
+        rows.array(str(owner.partition) for _, owner in told),
+        rows.array(str(owner.offset) for _, owner in told),
+    )
+
+
+def _output(lost: Withdrawal) -> Output:
+    withdrawn = EventWithdrawn(
+        event_id=event_id(lost.key), last_offset=lost.last_offset, held_by=lost.held_by
+    )
+    return Output(
+        topic=CUSTOMER_EVENTS,
+        type=EVENT_WITHDRAWN,
+        id=lost.id,
+        customer=lost.customer,
+        time=lost.cause.at,
+        data=codec.raw(withdrawn),
+        cause=lost.cause,
+    )
