@@ -55,7 +55,7 @@ START_ERRORS = (
 
 
 async def run(settings: Settings) -> int:
-    """Start everything, show what events cause, stop everything on SIGINT or SIGTERM.
+    """Start everything, show what events cause, stop everything on Ctrl-C or SIGTERM.
 
     Returns:
         the exit code: 0 after a stop that was asked for, 1 when the start failed.
@@ -63,7 +63,7 @@ async def run(settings: Settings) -> int:
     console = Console(highlight=False, soft_wrap=True)
     work = asyncio.ensure_future(_Run(settings, console).serve())
     stop = _cancel_once(work, console)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await work

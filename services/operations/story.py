@@ -66,13 +66,14 @@ class Story:
 
     async def follow(self) -> None:
         """Show what happens from now on, until cancelled."""
-        await self._look(show=False)
+        knows_the_past = False
         while True:
-            await asyncio.sleep(POLL_SECONDS)
             try:
-                await self._look(show=True)
+                await self._look(show=knows_the_past)
+                knows_the_past = True
             except LocalCallError:
-                continue  # the supervisor reports what is down; the story goes on after it
+                pass  # the supervisor reports what is down; the story goes on after it
+            await asyncio.sleep(POLL_SECONDS)
 
     def show_webhook(self, received: Received) -> None:
         """Show a webhook that the local receiver took."""

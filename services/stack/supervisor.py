@@ -21,7 +21,7 @@ BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 10.0  # a broken child costs a start every ten seconds, and is seen
 STABLE_SECONDS = 30.0  # ran this long: the next end is a new trouble, not the same one
 READY_POLL_SECONDS = 0.05
-STARTS_BEFORE_READY_MAX = 4  # ends of a child that was never ready: it cannot start
+STARTS_BEFORE_READY_MAX = 6  # ends of a child that was never ready (12 s): it cannot start
 
 Report = Callable[[str], None]
 """Takes a sentence for whoever watches."""

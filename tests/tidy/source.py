@@ -14,7 +14,16 @@ PACKAGES = ("contracts", "projections", "services", "tests")
 def tracked_files() -> tuple[Path, ...]:
     """Return every file that is committed or could be: what is ignored is not ours."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         cwd=ROOT,
         check=True,
         capture_output=True,
