@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import jsonschema_rs
 
 from contracts.codec import encode
+from contracts.definitions.schema_cost import check_cost
 from contracts.errors import Fault, pointer_to
 from contracts.shapes import is_array, is_object
 
@@ -35,11 +36,22 @@ def compile_schema(schema: Schema) -> jsonschema_rs.Draft202012Validator:
 
 def check_schema(schema: Schema) -> tuple[Fault, ...]:
     """The faults of a schema; pointers start at the schema's root."""
+    return _form_faults(schema) or check_cost(schema) or _compile_faults(schema)
+
+
+def _form_faults(schema: Schema) -> tuple[Fault, ...]:
     if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
         return (Fault(pointer="/$schema", code="enum", detail=f"is not {DIALECT}"),)
-    length = len(encode(schema))
+    try:
+        length = len(encode(schema))
+    except RecursionError:
+        return (Fault(pointer="", code="too-deep", detail="is nested too deeply"),)
     if length > SCHEMA_BYTES_MAX:
         return (Fault(pointer="", code="too-large", detail=f"is over {SCHEMA_BYTES_MAX} bytes"),)
+    return ()
+
+
+def _compile_faults(schema: Schema) -> tuple[Fault, ...]:
     try:
         compile_schema(schema)
     except jsonschema_rs.ValidationError as error:

@@ -178,8 +178,8 @@ def test_a_json_schema_compares_decimals_exactly() -> None:
 @pytest.mark.parametrize(
     ("spec", "pointer", "code"),
     [
-        ({"json_schema": {"$ref": "http://example.com/x"}}, "/json_schema", "json-schema"),
-        ({"json_schema": {"$ref": "file:///etc/passwd"}}, "/json_schema", "json-schema"),
+        ({"json_schema": {"$ref": "http://example.com/x"}}, "/json_schema", "reference"),
+        ({"json_schema": {"$ref": "file:///etc/passwd"}}, "/json_schema", "reference"),
         ({"json_schema": {"$ref": "#/nope"}}, "/json_schema", "json-schema"),
         ({"json_schema": {"type": "text"}}, "/json_schema/type", "json-schema"),
         ({"json_schema": {"pattern": "(?=a)"}}, "/json_schema/pattern", "json-schema"),
@@ -270,3 +270,56 @@ def test_a_change_that_may_refuse_stored_events_is_found(
     old: object, new: object, pointers: list[str]
 ) -> None:
     assert changed(old, new) == pointers
+
+
+def doubling(levels: int) -> dict[str, object]:
+    """A schema in which each definition names the next one twice."""
+    names = [f"d{level}" for level in range(levels)]
+    twice = {
+        name: {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level, name in enumerate(names)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**twice, f"d{levels}": {"type": "object"}}}
+
+
+TREE: dict[str, object] = {
+    "type": "object",
+    "properties": {"children": {"type": "array", "items": {"$ref": "#"}}},
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_that_asks_for_exponential_work_is_refused() -> None:
+    again: dict[str, object] = {"properties": {"a": {"allOf": [{"$ref": "#"}] * 6}}}
+    chain = {
+        f"d{n}": {"$anchor": f"a{n}", "anyOf": [{"$ref": f"#a{n + 1}"}] * 2} for n in range(25)
+    }
+    anchored = {"$ref": "#a0", "$defs": {**chain, "d25": {"$anchor": "a25"}}}
+
+    assert spec_faults({"json_schema": doubling(25)}) == [("/json_schema", "too-costly")]
+    assert spec_faults({"json_schema": again}) == [("/json_schema", "too-costly")]
+    assert spec_faults({"json_schema": anchored}) == [("/json_schema", "too-costly")]
+
+
+def test_a_schema_that_refers_to_itself_is_taken() -> None:
+    assert faults({"json_schema": TREE}, '{"children": [{"children": []}]}') == []
+    assert faults({"json_schema": TREE}, '{"children": [{"x": []}]}') == [
+        ("/metadata/children/0/x", "unknown-field")
+    ]
+    assert faults({"json_schema": doubling(8)}, "{}") == []
+    assert faults({"json_schema": {"$ref": "#"}}, '{"a": 1}') == []
+
+
+def test_a_schema_nested_beyond_reason_is_refused() -> None:
+    schema: dict[str, object] = {}
+    for _ in range(5000):
+        schema = {"not": schema}
+
+    assert spec_faults({"json_schema": schema}) == [("/json_schema", "too-deep")]
+
+
+def test_a_schema_inside_a_schema_is_refused() -> None:
+    nested = {"$defs": {"q": {"$id": "http://example.com/x"}}}
+    named = {"properties": {"$id": {"type": "string"}}}
+
+    assert spec_faults({"json_schema": nested}) == [("/json_schema", "reference")]
+    assert faults({"json_schema": named}, '{"$id": "a"}') == []
