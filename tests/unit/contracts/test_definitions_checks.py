@@ -91,12 +91,12 @@ def test_an_undefined_event_type_may_trigger_where_unknown_ones_are_allowed() ->
     [
         ({"event": "metadata.amount", "gte": 1}, []),
         ({"event": "metadata.extra.any.thing", "eq": 1}, []),
-        ({"event": "metadata.amont", "gte": 1}, [("/if/event", "undeclared")]),
+        ({"event": "metadata.amount_due", "gte": 1}, [("/if/event", "undeclared")]),
         ({"event": "metadata.amount.x", "gte": 1}, [("/if/event", "undeclared")]),
         ({"event": "metadata.paid_at", "within": "P1D"}, []),
         ({"event": "metadata.paid_at", "eq": "x"}, [("/if/eq", "operator")]),
         ({"event": "metadata.email", "exists": True}, [("/if/event", "sealed-field")]),
-        ({"customer": "metadata.amont", "eq": 1}, []),
+        ({"customer": "metadata.amount_due", "eq": 1}, []),
         (
             {"all": [{"event": "goal_value", "gte": 1}, {"event": "metadata.x", "eq": 1}]},
             [("/if/all/1/event", "undeclared")],
