@@ -47,19 +47,28 @@ def parse_operand(operator: Operator, value: object) -> Operand:
 
 
 def parse_time(text: object) -> datetime | None:
-    """The instant that ``text`` says; None when it says none.
+    """The instant that ``text`` says, in UTC; None when it says none, or none of years 1 to 9999.
 
     A time needs its zone. A plain date is its first instant in UTC.
     """
     if isinstance(text, datetime):
-        return text if text.tzinfo is not None else None
+        return _in_utc(text) if text.tzinfo is not None else None
     if not isinstance(text, str) or _TIME.fullmatch(text) is None:
         return None
     if len(text) == _DATE_CHARACTERS:
         text += "T00:00:00Z"
     try:
-        return msgspec.convert(text, datetime)
+        return _in_utc(msgspec.convert(text, datetime))
     except msgspec.ValidationError:
+        return None
+
+
+def _in_utc(instant: datetime) -> datetime | None:
+    if instant.tzinfo is UTC:
+        return instant
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
         return None
 
 
@@ -250,15 +259,14 @@ def _text_check(operator: Operator, operand: str) -> Check:
 
 
 def _time_check(operator: Operator, operand: datetime) -> Check:
-    limit = operand.astimezone(UTC)
 
     def before(value: object) -> bool:
         instant = parse_time(value)
-        return instant is not None and instant < limit
+        return instant is not None and instant < operand
 
     def after(value: object) -> bool:
         instant = parse_time(value)
-        return instant is not None and instant > limit
+        return instant is not None and instant > operand
 
     return before if operator == "before" else after
 

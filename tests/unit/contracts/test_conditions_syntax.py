@@ -62,6 +62,7 @@ REFUSED: list[tuple[object, str, str]] = [
     ({"event": "metadata.x", "exists": 1}, "/if/exists", "operand"),
     ({"event": "metadata.x", "before": "2026-11-21T12:00:00"}, "/if/before", "operand"),
     ({"event": "metadata.x", "after": "soon"}, "/if/after", "operand"),
+    ({"event": "metadata.x", "after": "9999-12-31T23:59:59-23:59"}, "/if/after", "operand"),
     ({"event": "metadata.x", "within": "P1M"}, "/if/within", "operand"),
     ({"event": "metadata.x", "within": 30}, "/if/within", "operand"),
     ({"event": "metadata.x", "older_than": "P0D"}, "/if/older_than", "operand"),
