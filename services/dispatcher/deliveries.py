@@ -34,7 +34,8 @@ class EndpointKey(msgspec.Struct, frozen=True, order=True):
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be sent; ``endpoint`` None means that only the topic bears it.
 
-    ``place`` is the offset of its cause, by which deliveries of a customer are ordered.
+    ``partition`` and ``place`` are partition and offset of its cause: by the place deliveries of a
+    customer are ordered, and so are the topic's records.
     """
 
     id: str
@@ -45,7 +46,13 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     logical_time: datetime
     body: bytes
     endpoint: str | None
+    partition: int
     place: int
+
+    @property
+    def owed_to(self) -> EndpointKey | None:
+        """The endpoint it is owed to, if any."""
+        return None if self.endpoint is None else EndpointKey(self.workspace, self.endpoint)
 
 
 _INSERT_ENDPOINTS: LiteralString = """
@@ -53,62 +60,67 @@ INSERT INTO deliveries.endpoints (workspace, name)
 SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])
 ON CONFLICT ON CONSTRAINT endpoints_have_one_row_a_name DO NOTHING"""
 
-_INSERT_MESSAGES: LiteralString = """
-INSERT INTO deliveries.messages
-    (id, workspace, customer, event, distribution, logical_time, body)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[], %s::text[],
-    %s::timestamptz[], %s::bytea[])
-ON CONFLICT ON CONSTRAINT messages_have_an_id DO NOTHING"""
-
-_INSERT_DELIVERIES: LiteralString = """
+_INSERT: LiteralString = """
+WITH given AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(workspaces)s::text[], %(customers)s::uuid[],
+        %(events)s::uuid[], %(distributions)s::text[], %(times)s::timestamptz[],
+        %(bodies)s::bytea[], %(endpoints)s::text[], %(deliveries)s::uuid[], %(places)s::bigint[],
+        %(partitions)s::int[])
+        AS g (id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
+            place, partition)
+), fresh AS (
+    INSERT INTO deliveries.messages
+        (id, workspace, customer, event, distribution, logical_time, body, is_owed, created_at)
+    SELECT id, workspace, customer, event, distribution, logical_time, body,
+        endpoint IS NOT NULL, now() FROM given
+    ON CONFLICT ON CONSTRAINT messages_have_an_id DO NOTHING RETURNING id
+), unappended AS (
+    INSERT INTO deliveries.unappended (partition, place, message)
+    SELECT g.partition, g.place, g.id FROM given g JOIN fresh USING (id)
+)
 INSERT INTO deliveries.deliveries
     (id, workspace, endpoint, customer, event, message, place, next_attempt_at, created_at)
-SELECT g.id, g.workspace, g.endpoint, g.customer, g.event, g.message, g.place,
-    now() + make_interval(secs => %s), now()
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[])
-    AS g (id, workspace, endpoint, customer, event, message, place)
-ON CONFLICT ON CONSTRAINT deliveries_have_an_id DO NOTHING"""
+SELECT g.delivery, g.workspace, g.endpoint, g.customer, g.event, g.id, g.place,
+    now() + make_interval(secs => %(first_wait_seconds)s), now()
+FROM given g JOIN fresh USING (id)
+WHERE g.endpoint IS NOT NULL"""
 
 
 async def enqueue(
     session: Session, messages: Sequence[NewMessage], *, first_wait_seconds: int
 ) -> None:
-    """Write messages, and a delivery of each that has an endpoint, in the caller's transaction."""
-    owed = [message for message in messages if message.endpoint is not None]
-    if not owed:
+    """Write messages, what is owed of them, and that the topic lacks them, in one statement.
+
+    A message that stands already, since its fact was told at another customer too, is passed over.
+    """
+    if not messages:
         return
-    keys = sorted({EndpointKey(each.workspace, each.endpoint or "") for each in owed})
+    keys = sorted({key for each in messages if (key := each.owed_to) is not None})
+    if keys:
+        await session.execute(
+            _INSERT_ENDPOINTS, ([key.workspace for key in keys], [key.name for key in keys])
+        )
     await session.execute(
-        _INSERT_ENDPOINTS, ([key.workspace for key in keys], [key.name for key in keys])
-    )
-    events = [key_of_event_id(each.event).hex() for each in owed]
-    ids = [message_uuid(each.id) for each in owed]
-    workspaces = [each.workspace for each in owed]
-    customers = [customer_uuid(each.customer) for each in owed]
-    await session.execute(
-        _INSERT_MESSAGES,
-        (
-            ids,
-            workspaces,
-            customers,
-            events,
-            [each.distribution for each in owed],
-            [each.logical_time for each in owed],
-            [each.body for each in owed],
-        ),
-    )
-    await session.execute(
-        _INSERT_DELIVERIES,
-        (
-            first_wait_seconds,
-            [delivery_uuid(delivery_id(each.id, each.endpoint or "")) for each in owed],
-            workspaces,
-            [each.endpoint for each in owed],
-            customers,
-            events,
-            ids,
-            [each.place for each in owed],
-        ),
+        _INSERT,
+        {
+            "ids": [message_uuid(each.id) for each in messages],
+            "workspaces": [each.workspace for each in messages],
+            "customers": [customer_uuid(each.customer) for each in messages],
+            "events": [key_of_event_id(each.event).hex() for each in messages],
+            "distributions": [each.distribution for each in messages],
+            "times": [each.logical_time for each in messages],
+            "bodies": [each.body for each in messages],
+            "endpoints": [each.endpoint for each in messages],
+            "deliveries": [
+                None
+                if each.endpoint is None
+                else delivery_uuid(delivery_id(each.id, each.endpoint))
+                for each in messages
+            ],
+            "places": [each.place for each in messages],
+            "partitions": [each.partition for each in messages],
+            "first_wait_seconds": first_wait_seconds,
+        },
     )
 
 

@@ -8,8 +8,11 @@ CREATE TABLE messages (
     event uuid NOT NULL,                 -- the fact's key
     distribution text NOT NULL,
     logical_time timestamptz NOT NULL,
-    body bytea NOT NULL                  -- the exact bytes that are signed, sent and appended
+    body bytea NOT NULL,                 -- the exact bytes that are signed, sent and appended
+    is_owed boolean NOT NULL,            -- to an endpoint, not to the topic alone
+    created_at timestamptz NOT NULL
 );
+CREATE INDEX messages_by_age ON messages USING brin (created_at);
 
 CREATE TABLE deliveries (
     id uuid CONSTRAINT deliveries_have_an_id PRIMARY KEY,
@@ -85,3 +88,15 @@ CREATE TABLE endpoint_hours (
 ) WITH (fillfactor = 50);
 
 CREATE SEQUENCE senders AS integer CYCLE;
+
+CREATE TABLE unappended (                -- messages that do not surely stand on the topic yet
+    partition integer NOT NULL,
+    place bigint NOT NULL,
+    message uuid NOT NULL,
+    CONSTRAINT unappended_messages_have_one_row PRIMARY KEY (partition, place, message)
+);
+
+CREATE TABLE topic_ends (                -- up to here the topic's records are accounted for
+    partition integer CONSTRAINT topic_ends_have_one_row_a_partition PRIMARY KEY,
+    next_offset bigint NOT NULL
+);
