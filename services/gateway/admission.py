@@ -1,18 +1,18 @@
 """Whether an event is admitted: everything that holds of it before anyone is asked anything.
 
-Guarantee: an event that passes has nothing wrong with it besides, perhaps, a customer id that does
-not exist. One that does not is refused with every fault, each with its pointer and code: what the
-quick way finds suspicious is read again by ``faults``, which says exactly what is wrong, if it is.
+Guarantee: an event that passes has nothing wrong with it besides, perhaps, its customer. One that
+does not is refused with every fault, each with its pointer and code: what the quick way finds
+suspicious is read again by ``faults``, which says exactly what is wrong, if anything is.
 """
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from contracts.codec import Json, encode
+from contracts.codec import JsonObject, encode
 from contracts.definitions.catalogue import Snapshot
 from contracts.definitions.event_types import EventType
 from contracts.definitions.names import check_name
@@ -33,60 +33,42 @@ from services.gateway.errors import (
 )
 from services.gateway.faults import event_faults
 from services.gateway.goals import goal_faults, goal_value_of
-from services.gateway.strict_json import (
-    EXACT,
-    has_long_digits,
-    is_doubtful,
-    levels,
-    read_strictly,
-)
+from services.gateway.strict_json import is_doubtful, levels, read_strictly
 from services.runtime import problems
 from services.runtime.problems import ProblemError
 
 UNREADABLE: Final = (
     msgspec.MsgspecError,
     DecimalException,
-    UnicodeDecodeError,
     RecursionError,
     ValueError,
 )
-"""What decoding raises over a text that is refused."""
+"""What decoding raises over a text that is refused; ``UnfitError`` is among it."""
 
 _AHEAD: Final = timedelta(seconds=AHEAD_SECONDS_MAX)
-_exactly: Final = msgspec.json.Decoder(float_hook=EXACT.create_decimal)
-
-
-def _read_untyped(text: bytes) -> Json:
-    value: Json = _exactly.decode(text)
-    return value
-
-
-class Admitted(Struct, frozen=True, kw_only=True, gc=False):
-    """An event that is admitted, customer not yet known.
-
-    ``occurred_at`` and ``deleted_at`` are in UTC; ``values`` is the metadata, read.
-    """
-
-    body: EventBody
-    customer: bytes
-    metadata: Raw
-    values: dict[str, Json]
-    event_type: EventType | None
-    occurred_at: datetime | None
-    deleted_at: datetime | UnsetType | None
-    goal_value: Decimal | None
-
-
-class DoubtError(Exception):
-    """What was read may hold what no JSON of ours may hold: only the exact way can tell."""
 
 
 class UnfitError(ValueError):
     """What was read breaks a rule; the exact way lists which."""
 
 
+class Admitted(Struct, frozen=True, kw_only=True, gc=False):
+    """An event that is admitted, customer not yet known.
+
+    ``metadata`` is encoded, ``values`` the same as values. Times are in UTC.
+    """
+
+    body: EventBody
+    metadata: Raw
+    values: JsonObject
+    event_type: EventType | None
+    occurred_at: datetime | None = None
+    deleted_at: datetime | UnsetType | None = UNSET
+    goal_value: Decimal | None = None
+
+
 def admit(text: bytes, definitions: Snapshot, now: datetime) -> Admitted:
-    """Read one event.
+    """Read and judge one event.
 
     Args:
         text: JSON of the native form.
@@ -100,80 +82,72 @@ def admit(text: bytes, definitions: Snapshot, now: datetime) -> Admitted:
     if len(text) > EVENT_BYTES_MAX:
         raise ProblemError(problems.too_large(EVENT_BYTES_MAX))
     try:
-        return _admit(text, definitions, now, believed=False)
-    except DoubtError:
-        pass
+        body = decode_event(text)
+        if is_doubtful(text, encode(body)):
+            faults = event_faults(text, now)
+            if faults:
+                raise refusal(text, definitions, now)
+        return judge(body, definitions, now)
     except UNREADABLE as error:
-        raise _refusal(text, definitions, now, str(error)) from error
-    if event_faults(text, now):
-        raise _refusal(text, definitions, now)
-    try:
-        return _admit(text, definitions, now, believed=True)
-    except UNREADABLE as error:
-        raise _refusal(text, definitions, now, str(error)) from error
+        raise refusal(text, definitions, now, str(error)) from error
 
 
-def _admit(text: bytes, definitions: Snapshot, now: datetime, *, believed: bool) -> Admitted:
-    """The quick way; ``believed`` says that the exact way found nothing wrong."""
-    body = decode_event(text)
-    if not believed and is_doubtful(text, encode(body)):
-        raise DoubtError
-    occurred_at, deleted_at = body.occurred_at or None, body.deleted_at
-    if occurred_at is not None:
-        occurred_at = in_utc(occurred_at)
+def judge(body: EventBody, definitions: Snapshot, now: datetime) -> Admitted:
+    """Judge an event whose text holds nothing that no JSON of ours may hold.
+
+    Raises:
+        UnfitError: it breaks a rule; ``refusal`` lists which.
+        RefusedEventError: its type is not defined, or refuses its metadata.
+    """
+    occurred_at, deleted_at = body.occurred_at, body.deleted_at
+    if occurred_at:
+        if occurred_at.tzinfo is not UTC:
+            occurred_at = in_utc(occurred_at)
         if occurred_at > now + _AHEAD:
             raise UnfitError("/occurred_at is too far ahead")
-    if deleted_at:
-        deleted_at = in_utc(deleted_at)
     goal_value = None
     if body.goal_value is not UNSET or body.goal_type:
         if goal_faults(body.goal_type, body.goal_value):
             raise UnfitError("/goal_value is refused")
         goal_value = goal_value_of(body.goal_value)
-    metadata, values = read_metadata(body.metadata, believed=believed)
+    metadata, values = read_metadata(body.metadata)
     event_type = definitions.event_types.get(body.event)
     if event_type is None:
         _check_unknown_type(body.event, definitions)
-    else:
-        faults = event_type.validator.validate(metadata)
-        if faults:
-            raise RefusedEventError(INVALID_METADATA, faults)
+    elif faults := event_type.validator.validate(metadata):
+        raise RefusedEventError(INVALID_METADATA, faults)
     return Admitted(
         body=body,
-        customer=bytes(body.customer),
         metadata=metadata,
         values=values,
         event_type=event_type,
-        occurred_at=occurred_at,
-        deleted_at=deleted_at,
+        occurred_at=occurred_at or None,
+        deleted_at=in_utc(deleted_at) if deleted_at else deleted_at,
         goal_value=goal_value,
     )
 
 
-def read_metadata(given: Raw | UnsetType, *, believed: bool) -> tuple[Raw, dict[str, Json]]:
-    """Read a metadata object, absent or null as an empty one.
+def read_metadata(given: object) -> tuple[Raw, JsonObject]:
+    """A metadata object encoded and as values, absent or null as an empty one.
 
     Raises:
         UnfitError: it is no object, too large, or too deep.
-        DoubtError: it may hold what no JSON of ours may hold.
     """
-    if given is UNSET:
+    if _is_object(given):
+        encoded = encode(given)
+        many_brackets = encoded.count(b"{") + encoded.count(b"[") > METADATA_LEVELS_MAX
+        if many_brackets and levels(given) > METADATA_LEVELS_MAX:
+            raise UnfitError("metadata is nested too deeply")
+        if len(encoded) > METADATA_BYTES_MAX:
+            raise UnfitError("metadata is too large")
+        return Raw(encoded), given
+    if given is None or given is UNSET:
         return EMPTY_OBJECT, {}
-    text = bytes(given)
-    value = _read_untyped(text)
-    if value is None:
-        return EMPTY_OBJECT, {}
-    if not isinstance(value, dict):
-        raise UnfitError("metadata is not an object")
-    many_brackets = text.count(b"{") + text.count(b"[") > METADATA_LEVELS_MAX
-    if many_brackets and levels(value) > METADATA_LEVELS_MAX:
-        raise UnfitError("metadata is nested too deeply")
-    again = encode(value)
-    if len(text) > METADATA_BYTES_MAX and len(again) > METADATA_BYTES_MAX:
-        raise UnfitError("metadata is too large")
-    if not believed and (is_doubtful(text, again) or has_long_digits(text)):
-        raise DoubtError
-    return given, value
+    raise UnfitError("metadata is not an object")
+
+
+def _is_object(value: object) -> TypeGuard[JsonObject]:
+    return isinstance(value, dict)
 
 
 def in_utc(instant: datetime) -> datetime:
@@ -186,6 +160,16 @@ def in_utc(instant: datetime) -> datetime:
         raise UnfitError("a time is out of range") from error
 
 
+def refusal(
+    text: bytes, definitions: Snapshot, now: datetime, reason: str = ""
+) -> RefusedEventError:
+    """The refusal of an event; ``reason`` stands where the exact way found nothing wrong."""
+    faults = event_faults(text, now) or (
+        Fault(pointer="", code="unreadable", detail=f"cannot be read: {reason}"),
+    )
+    return RefusedEventError(INVALID_EVENT, (*faults, *_metadata_faults(text, definitions, faults)))
+
+
 def _check_unknown_type(event: str, definitions: Snapshot) -> None:
     faults = check_name("event_type", event, "/event")
     if faults:
@@ -195,16 +179,6 @@ def _check_unknown_type(event: str, definitions: Snapshot) -> None:
         raise RefusedEventError(
             UNKNOWN_EVENT_TYPE, (Fault(pointer="/event", code="unknown", detail=detail),)
         )
-
-
-def _refusal(
-    text: bytes, definitions: Snapshot, now: datetime, reason: str = ""
-) -> RefusedEventError:
-    """The refusal of an event; ``reason`` stands where the exact way found nothing wrong."""
-    faults = event_faults(text, now) or (
-        Fault(pointer="", code="unreadable", detail=f"cannot be read: {reason}"),
-    )
-    return RefusedEventError(INVALID_EVENT, (*faults, *_metadata_faults(text, definitions, faults)))
 
 
 def _metadata_faults(

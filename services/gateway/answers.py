@@ -69,11 +69,11 @@ class ChangedCustomerAnswer(CustomerAnswer, frozen=True, kw_only=True, omit_defa
 
 def event_answer(accepted: Accepted, stamp: Stamp) -> bytes:
     """Answer an event that stands in the log."""
-    known = accepted.known
+    known = accepted.ready.known
     return encode(
         _answer(
-            accepted.admitted,
-            accepted.event,
+            accepted.ready.admitted,
+            accepted.ready.event,
             known.answer,
             stamp,
             position=str(accepted.position),
@@ -98,9 +98,9 @@ def accepted_answer(index: int, accepted: Accepted) -> AcceptedAnswer:
     """Answer one accepted event of a batch."""
     return AcceptedAnswer(
         index=index,
-        id=accepted.event,
+        id=accepted.ready.event,
         position=str(accepted.position),
-        warnings=accepted.known.warnings or UNSET,
+        warnings=accepted.ready.known.warnings or UNSET,
     )
 
 

@@ -1,20 +1,28 @@
-"""Bodies of ``POST /v1/events/batch`` taken apart into events.
+"""Request bodies taken apart into events, and read.
 
-Guarantee: a text of each event, in order, 1 to ``BATCH_EVENTS_MAX`` of them; a body that cannot be
-taken apart is refused as a whole, one whose events are wrong is not.
+Guarantee: each event in order, 1 to ``BATCH_EVENTS_MAX`` of them; a body that cannot be taken apart
+is refused as a whole, one whose events are wrong is not. All events of a body are read at once;
+only where that finds anything suspicious is each read by itself.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final
-
-from msgspec import Struct
 
 from contracts.codec import encode
 from contracts.errors import Fault
 from services.gateway.admission import UNREADABLE
 from services.gateway.bounds import BATCH_EVENTS_MAX
-from services.gateway.dialects.native import decode_array, decode_batch
+from services.gateway.dialects.native import (
+    EventBody,
+    decode_batch,
+    decode_events,
+    decode_lines,
+    decode_unread_batch,
+    decode_unread_events,
+)
 from services.gateway.errors import INVALID_BATCH, RefusedEventError
 from services.gateway.faults import batch_faults
+from services.gateway.strict_json import is_doubtful
 from services.runtime import problems
 from services.runtime.problems import ProblemError
 
@@ -22,12 +30,38 @@ JSON: Final = frozenset({"", "application/json"})
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _BLANKS: Final = b" \t\r"
 
+Reading = EventBody | bytes
+"""An event that was read and holds nothing suspicious, or its text, still to be read."""
 
-class Batch(Struct, frozen=True, kw_only=True):
-    """The texts of a batch's events; ``historical`` as the batch itself says."""
 
-    texts: list[bytes]
-    historical: bool = False
+class Batch:
+    """The events of one request.
+
+    ``readings`` has each one; ``text`` gives its text, taking the body apart only when asked.
+    """
+
+    def __init__(
+        self,
+        readings: Sequence[Reading],
+        texts: Callable[[], Sequence[bytes]],
+        *,
+        historical: bool = False,
+    ) -> None:
+        self.readings: Final = readings
+        self.historical: Final = historical
+        self._take_apart: Callable[[], Sequence[bytes]] = texts
+        self._texts: Sequence[bytes] | None = None
+
+    def text(self, index: int) -> bytes:
+        """The text of one event."""
+        if self._texts is None:
+            self._texts = self._take_apart()
+        return self._texts[index]
+
+
+def one(text: bytes) -> Batch:
+    """A batch of one event."""
+    return Batch([text], lambda: [text])
 
 
 def take_apart(body: bytes, media: str) -> Batch:
@@ -38,38 +72,73 @@ def take_apart(body: bytes, media: str) -> Batch:
         ProblemError: 415, its media type is none of those taken.
     """
     if media in NDJSON:
-        batch = Batch(texts=[line for each in body.split(b"\n") if (line := each.strip(_BLANKS))])
-    elif media in JSON:
-        batch = _from_json(body)
-    else:
+        batch = _lines(body)
+    elif media not in JSON:
         detail = "Take application/json or application/x-ndjson."
         raise ProblemError(problems.unsupported_media(detail))
-    if not 1 <= len(batch.texts) <= BATCH_EVENTS_MAX:
-        detail = f"has {len(batch.texts)} events; 1 to {BATCH_EVENTS_MAX} are taken"
-        raise _refused(Fault(pointer="", code="count", detail=detail))
+    elif body.lstrip()[:1] == b"{":
+        batch = _wrapped(body)
+    else:
+        batch = _array(body)
+    count = len(batch.readings)
+    if not 1 <= count <= BATCH_EVENTS_MAX:
+        detail = f"has {count} events; 1 to {BATCH_EVENTS_MAX} are taken"
+        raise RefusedEventError(INVALID_BATCH, (Fault(pointer="", code="count", detail=detail),))
     return batch
 
 
-def _from_json(body: bytes) -> Batch:
+def _lines(body: bytes) -> Batch:
+    texts = [line for each in body.split(b"\n") if (line := each.strip(_BLANKS))]
     try:
-        if body.lstrip()[:1] != b"{":
-            return Batch(texts=[bytes(each) for each in decode_array(body)])
-        wrapper = decode_batch(body)
+        bodies = decode_lines(body)
+    except UNREADABLE:
+        return Batch(texts, lambda: texts)
+    if len(bodies) != len(texts) or is_doubtful(body, encode(bodies)):
+        return Batch(texts, lambda: texts)
+    return Batch(bodies, lambda: texts)
+
+
+def _array(body: bytes) -> Batch:
+    def texts() -> list[bytes]:
+        return [bytes(each) for each in decode_unread_events(body)]
+
+    try:
+        bodies = decode_events(body)
+    except UNREADABLE:
+        bodies = None
+    if bodies is not None and not is_doubtful(body, encode(bodies)):
+        return Batch(bodies, texts)
+    try:
+        unread = texts()
     except UNREADABLE as error:
-        raise RefusedEventError(INVALID_BATCH, _explained(body, str(error))) from error
-    # Events stand in the encoded wrapper as they came, so only a key of the wrapper can be missing.
-    if body.count(b'"') != encode(wrapper).count(b'"'):
-        raise RefusedEventError(INVALID_BATCH, _explained(body, "a key stands twice"))
-    return Batch(
-        texts=[bytes(each) for each in wrapper.events], historical=bool(wrapper.historical)
-    )
+        raise _unreadable(body, str(error)) from error
+    return Batch(unread, lambda: unread)
 
 
-def _explained(body: bytes, reason: str) -> tuple[Fault, ...]:
-    return batch_faults(body) or (
+def _wrapped(body: bytes) -> Batch:
+    try:
+        batch = decode_batch(body)
+    except UNREADABLE:
+        batch = None
+    if batch is not None and not is_doubtful(body, encode(batch)):
+        return Batch(
+            batch.events,
+            lambda: [bytes(each) for each in decode_unread_batch(body).events],
+            historical=bool(batch.historical),
+        )
+    try:
+        unread = decode_unread_batch(body)
+    except UNREADABLE as error:
+        raise _unreadable(body, str(error)) from error
+    # The events stand in it as they came: only a key of the wrapper itself can be missing.
+    if body.count(b'"') != encode(unread).count(b'"'):
+        raise _unreadable(body, "a key stands twice")
+    texts = [bytes(each) for each in unread.events]
+    return Batch(texts, lambda: texts, historical=bool(unread.historical))
+
+
+def _unreadable(body: bytes, reason: str) -> RefusedEventError:
+    faults = batch_faults(body) or (
         Fault(pointer="", code="unreadable", detail=f"cannot be read: {reason}"),
     )
-
-
-def _refused(fault: Fault) -> RefusedEventError:
-    return RefusedEventError(INVALID_BATCH, (fault,))
+    return RefusedEventError(INVALID_BATCH, faults)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import structs
-
 from contracts.definitions.catalogue import Snapshot
 from contracts.identifiers import WorkspaceName
 from contracts.places import Position
@@ -21,6 +19,7 @@ from services.gateway.answers import (
 )
 from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
+from services.gateway.batches import one as one_event
 from services.gateway.bodies import Body
 from services.gateway.bounds import BATCH_BYTES_MAX, DEFINITIONS_AGE_SECONDS_MAX, EVENT_BYTES_MAX
 from services.gateway.errors import (
@@ -32,7 +31,7 @@ from services.gateway.identity import Customers
 from services.gateway.intake import Accepted, Intake, Outcome
 from services.gateway.options import Options, content_type_of, read_options
 from services.gateway.people import cleared_identifiers, know, preview, read_person
-from services.gateway.records import Stamp, name_event, profile_record
+from services.gateway.records import Stamp, profile_record
 from services.gateway.replies import Reply
 from services.runtime import metrics, problems
 from services.runtime.clock import Clock
@@ -74,7 +73,9 @@ class Events:
         definitions, stamp = await self._judged_by(call, options)
         if options.dry_run:
             return await self._dry_run(text, definitions, stamp, options)
-        outcomes = await self._intake.take([text], definitions, stamp, options.idempotency_key)
+        outcomes = await self._intake.take(
+            one_event(text), definitions, stamp, options.idempotency_key
+        )
         outcome = outcomes[0]
         if not isinstance(outcome, Accepted):
             _count((), [outcome])
@@ -93,10 +94,8 @@ class Events:
         with Body(call.receive, call.headers, call.bodies) as body:
             media = content_type_of(call.headers)
             batch = take_apart(await body.read(BATCH_BYTES_MAX), media)
-            definitions, stamp = await self._judged_by(call, options)
-            if batch.historical:
-                stamp = structs.replace(stamp, historical=True)
-            outcomes = await self._intake.take(batch.texts, definitions, stamp)
+            definitions, stamp = await self._judged_by(call, options, historical=batch.historical)
+            outcomes = await self._intake.take(batch, definitions, stamp)
         return _batch_reply(outcomes, call.request_id, options)
 
     async def customer(self, call: Call) -> Reply:
@@ -114,10 +113,17 @@ class Events:
             (resolution,) = await self._customers.resolve(workspace, [person.claim])
         if resolution.identity is None:
             raise UnknownCustomerError("/id")
-        known = know(person, resolution, personal_keys=personal_keys, pointer="/", clearing=True)
+        identity = resolution.identity
+        known = know(
+            person,
+            identity,
+            resolution.foreign,
+            personal_keys=personal_keys,
+            pointer="/",
+            clearing=True,
+        )
         position: str | None = None
         if known.profile is not None:
-            identity = resolution.identity
             record = Outgoing(identity.key, profile_record(known.profile, identity, stamp))
             offsets = await self._appender.append(identity.partition, [record])
             position = str(Position(CUSTOMER_EVENTS, identity.partition, offsets[0]))
@@ -127,7 +133,9 @@ class Events:
         headers = () if position is None else ((POSITION_HEADER, position.encode()),)
         return Reply(body=customer_answer(known, position), headers=headers)
 
-    async def _judged_by(self, call: Call, options: Options) -> tuple[Snapshot, Stamp]:
+    async def _judged_by(
+        self, call: Call, options: Options, *, historical: bool = False
+    ) -> tuple[Snapshot, Stamp]:
         """The definitions that a request is judged by, and the stamp of its records."""
         workspace = WorkspaceName(call.workspace)
         if options.revision:
@@ -139,7 +147,7 @@ class Events:
             workspace=workspace,
             revision=definitions.revision,
             accepted_at=self._clock.now(),
-            historical=options.historical,
+            historical=historical or options.historical,
         )
         return definitions, stamp
 
@@ -153,7 +161,7 @@ class Events:
             raise UnknownCustomerError("/customer/id")
         event = None
         if admitted.body.external_id or admitted.body.id:
-            event = name_event(stamp.workspace, admitted)
+            event = stamp.event_id(admitted)
         customer, warnings = preview(person, resolution)
         return Reply(body=dry_answer(admitted, event, customer, stamp, warnings))
 

@@ -1,4 +1,4 @@
-"""From the texts of events to what stands in the log, for one event and for batches alike.
+"""From what producers say to what stands in the log, for one event and for batches alike.
 
 Guarantee: events are independent, one that is refused refuses no other; those of one customer are
 appended in the order in which they were given; an outcome has a position only once Kafka
@@ -7,7 +7,7 @@ acknowledged it.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct, structs
@@ -17,24 +17,32 @@ from contracts.errors import Fault
 from contracts.identifiers import EventId, WorkspaceName
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
-from services.gateway.admission import Admitted, admit
+from services.gateway.admission import Admitted, UnfitError, admit, judge, refusal
 from services.gateway.append import Appender, Offsets
+from services.gateway.batches import Batch
 from services.gateway.bounds import CUSTOMER_KEPT_BYTES_MAX, CUSTOMERS_KEPT_MAX, YIELD_EVERY_EVENTS
 from services.gateway.errors import INVALID_EVENT, RefusedEventError, UnknownCustomerError
 from services.gateway.faults import event_faults
-from services.gateway.identity import Customers, Recent, Resolution
+from services.gateway.identity import Customers, Identity, Recent, Resolution
 from services.gateway.people import Known, Person, know, read_person
-from services.gateway.records import Stamp, event_record, name_event
+from services.gateway.records import Stamp, event_record
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.problems import ProblemError
 
 
-class Accepted(Struct, frozen=True, kw_only=True, gc=False):
+class Ready(Struct, frozen=True, gc=False):
+    """An event with its customer, on its way to the log or there."""
+
+    admitted: Admitted
+    event: EventId
+    known: Known
+    identity: Identity
+
+
+class Accepted(Struct, frozen=True, gc=False):
     """An event that stands in the log."""
 
-    event: EventId
-    admitted: Admitted
-    known: Known
+    ready: Ready
     partition: int
     offset: int
 
@@ -44,25 +52,19 @@ class Accepted(Struct, frozen=True, kw_only=True, gc=False):
         return Position(CUSTOMER_EVENTS, self.partition, self.offset)
 
 
-class _Ready(Struct, frozen=True, gc=False):
-    """An event with its customer, on its way to the log."""
-
-    index: int
-    event: EventId
-    admitted: Admitted
-    known: Known
-
-
 class _Unresolved(Struct, frozen=True, gc=False):
+    """An event whose customer is still to be found."""
+
     index: int
     admitted: Admitted
     person: Person
 
 
 Outcome = Accepted | Exception
-"""An event's outcome, or why it was refused: an error that ``errors.problem_of`` knows."""
+"""An event that was accepted, or why not: an error that ``errors.problem_of`` knows."""
 
-_Slot = _Ready | _Unresolved | Exception
+_Appending = tuple[list[int], list[Outgoing]]
+"""Of one partition: the events' indices, and their records."""
 
 
 class Intake:
@@ -74,30 +76,39 @@ class Intake:
         self._spelled: Recent[tuple[WorkspaceName, bytes], Known] = Recent(CUSTOMERS_KEPT_MAX)
 
     async def take(
-        self,
-        texts: Sequence[bytes],
-        definitions: Snapshot,
-        stamp: Stamp,
-        idempotency_key: str | None = None,
+        self, batch: Batch, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None = None
     ) -> list[Outcome]:
         """Take events in; answers the outcome of each, in order.
 
         Args:
-            texts: JSON of the native form, one an event.
+            batch: the events.
             definitions: what they are judged by.
             stamp: of their records.
             idempotency_key: the producer's id of the event, where it came as a header.
         """
+        judged: list[Ready | _Unresolved | Exception] = []
+        unresolved: list[_Unresolved] = []
         now = time.monotonic()
-        slots: list[_Slot] = []
-        for index, text in enumerate(texts):
-            slots.append(self._judge(index, text, definitions, stamp, idempotency_key, now))
+        for index in range(len(batch.readings)):
+            try:
+                admitted = _admitted(batch, index, definitions, stamp)
+                if idempotency_key is not None:
+                    admitted = _named(admitted, idempotency_key)
+                known = self._known(batch, index, admitted, definitions, stamp, now)
+                if isinstance(known, _Unresolved):
+                    unresolved.append(known)
+                    judged.append(known)
+                else:
+                    judged.append(_ready(admitted, known, stamp))
+            except (RefusedEventError, ProblemError) as error:
+                judged.append(error)
             if index % YIELD_EVERY_EVENTS == YIELD_EVERY_EVENTS - 1:
                 await asyncio.sleep(0)
-        unresolved = [slot for slot in slots if isinstance(slot, _Unresolved)]
-        if unresolved:
-            await self._resolve(unresolved, slots, definitions, stamp)
-        return await self._append(slots, stamp)
+        settled = await self._resolve(unresolved, definitions, stamp) if unresolved else {}
+        ready: list[Ready | Exception] = [
+            settled[each.index] if isinstance(each, _Unresolved) else each for each in judged
+        ]
+        return await self._append(ready, stamp)
 
     def judge(
         self,
@@ -106,101 +117,102 @@ class Intake:
         stamp: Stamp,
         idempotency_key: str | None,
     ) -> tuple[Admitted, Person]:
-        """Judge one event without taking it; raises as ``admit`` and ``read_person`` do."""
-        admitted = _admit(text, definitions, stamp, idempotency_key)
-        return admitted, _person(text, admitted, definitions, stamp)
+        """Judge one event without taking it in; raises ``RefusedEventError``."""
+        admitted = admit(text, definitions, stamp.accepted_at)
+        if idempotency_key is not None:
+            admitted = _named(admitted, idempotency_key)
+        return admitted, _person(lambda: text, admitted, definitions, stamp)
 
-    def _judge(
+    def _known(
         self,
+        batch: Batch,
         index: int,
-        text: bytes,
+        admitted: Admitted,
         definitions: Snapshot,
         stamp: Stamp,
-        idempotency_key: str | None,
         now: float,
-    ) -> _Slot:
-        try:
-            admitted = _admit(text, definitions, stamp, idempotency_key)
-            known = self._spelled.get((stamp.workspace, admitted.customer))
-            if (
-                known is None
-                or known.personal_keys != definitions.workspace_settings.customer_pii
-                or known.resolution.identity is None
-                or not known.resolution.identity.is_current(now)
-            ):
-                person = _person(text, admitted, definitions, stamp)
-                resolution = self._customers.known(stamp.workspace, person.claim)
-                if resolution is None:
-                    return _Unresolved(index, admitted, person)
-                known = self._know(person, resolution, admitted, definitions, stamp)
-            return _Ready(index, name_event(stamp.workspace, admitted), admitted, known)
-        except (RefusedEventError, ProblemError) as error:
-            return error
+    ) -> Known | _Unresolved:
+        """The customer of an event, as far as this process knows it.
+
+        Most often a customer is spelled as it was the last time: then nothing of it is read.
+        """
+        spelled = bytes(admitted.body.customer)
+        personal_keys = definitions.workspace_settings.customer_pii
+        known = self._spelled.get((stamp.workspace, spelled))
+        if (
+            known is not None
+            and known.identity.is_current(now)
+            and known.personal_keys == personal_keys
+        ):
+            return known
+        person = _person(lambda: batch.text(index), admitted, definitions, stamp)
+        resolution = self._customers.known(stamp.workspace, person.claim)
+        if resolution is None:
+            return _Unresolved(index, admitted, person)
+        return self._know(person, resolution, spelled, personal_keys, stamp)
 
     def _know(
         self,
         person: Person,
         resolution: Resolution,
-        admitted: Admitted,
-        definitions: Snapshot,
+        spelled: bytes,
+        personal_keys: frozenset[str],
         stamp: Stamp,
     ) -> Known:
         if resolution.identity is None:
             raise UnknownCustomerError("/customer/id")
-        personal_keys = definitions.workspace_settings.customer_pii
-        known = know(person, resolution, personal_keys=personal_keys)
-        if len(admitted.customer) <= CUSTOMER_KEPT_BYTES_MAX:
-            self._spelled.put((stamp.workspace, admitted.customer), known)
+        known = know(person, resolution.identity, resolution.foreign, personal_keys=personal_keys)
+        if len(spelled) <= CUSTOMER_KEPT_BYTES_MAX:
+            self._spelled.put((stamp.workspace, spelled), known)
         return known
 
     async def _resolve(
-        self,
-        unresolved: list[_Unresolved],
-        slots: list[_Slot],
-        definitions: Snapshot,
-        stamp: Stamp,
-    ) -> None:
-        """Find the customers of these slots, and put what becomes of each into its place."""
+        self, unresolved: list[_Unresolved], definitions: Snapshot, stamp: Stamp
+    ) -> dict[int, Ready | Exception]:
+        """Find the customers of these events, all at once; answers by the events' indices."""
         claims = [each.person.claim for each in unresolved]
         try:
             resolutions = await self._customers.resolve(stamp.workspace, claims)
         except Exception as error:  # noqa: BLE001 - known customers get in meanwhile
-            for each in unresolved:
-                slots[each.index] = error
-            return
+            return {each.index: error for each in unresolved}
+        personal_keys = definitions.workspace_settings.customer_pii
+        settled: dict[int, Ready | Exception] = {}
         for each, resolution in zip(unresolved, resolutions, strict=True):
+            spelled = bytes(each.admitted.body.customer)
             try:
-                known = self._know(each.person, resolution, each.admitted, definitions, stamp)
+                known = self._know(each.person, resolution, spelled, personal_keys, stamp)
+                settled[each.index] = _ready(each.admitted, known, stamp)
             except UnknownCustomerError as error:
-                slots[each.index] = error
-                continue
-            event = name_event(stamp.workspace, each.admitted)
-            slots[each.index] = _Ready(each.index, event, each.admitted, known)
+                settled[each.index] = error
+        return settled
 
-    async def _append(self, slots: list[_Slot], stamp: Stamp) -> list[Outcome]:
+    async def _append(self, judged: list[Ready | Exception], stamp: Stamp) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        by_partition: dict[int, tuple[list[_Ready], list[Outgoing]]] = {}
-        for slot in slots:
-            assert not isinstance(slot, _Unresolved), "every slot was resolved"
-            if not isinstance(slot, _Ready):
-                outcomes.append(slot)
-                continue
-            identity = slot.known.resolution.identity
-            assert identity is not None, "a customer that is known has an identity"
-            value = event_record(slot.admitted, slot.event, identity, slot.known.profile, stamp)
-            ready, records = by_partition.setdefault(identity.partition, ([], []))
-            ready.append(slot)
-            records.append(Outgoing(identity.key, value))
-            outcomes.append(_PENDING)
-        appends = {
-            partition: self._hand_over(partition, records)
-            for partition, (_, records) in by_partition.items()
-        }
-        for partition, (ready, _) in by_partition.items():
-            for slot, outcome in zip(
-                ready, await _outcomes(partition, ready, appends[partition]), strict=True
-            ):
-                outcomes[slot.index] = outcome
+        by_partition: dict[int, _Appending] = {}
+        for index, each in enumerate(judged):
+            if isinstance(each, Ready):
+                identity = each.identity
+                record = event_record(
+                    each.admitted, each.event, identity, each.known.profile, stamp
+                )
+                appending = by_partition.get(identity.partition)
+                if appending is None:
+                    appending = by_partition[identity.partition] = ([], [])
+                appending[0].append(index)
+                appending[1].append(Outgoing(identity.key, record))
+                outcomes.append(_PENDING)
+            else:
+                outcomes.append(each)
+        handed_over = [
+            (partition, indices, self._hand_over(partition, records))
+            for partition, (indices, records) in by_partition.items()
+        ]
+        for partition, indices, append in handed_over:
+            try:
+                offsets = append if isinstance(append, Exception) else await append
+            except Exception as error:  # noqa: BLE001 - other partitions may be acknowledged
+                offsets = error
+            _settle(outcomes, judged, partition, indices, offsets)
         return outcomes
 
     def _hand_over(
@@ -215,33 +227,39 @@ class Intake:
 _PENDING: Final = RuntimeError("the outcome of every event is set before it is answered")
 
 
-async def _outcomes(
-    partition: int, ready: list[_Ready], append: "asyncio.Future[Offsets] | Exception"
-) -> Iterable[Outcome]:
-    if isinstance(append, Exception):
-        return [append] * len(ready)
+def _settle(
+    outcomes: list[Outcome],
+    judged: list[Ready | Exception],
+    partition: int,
+    indices: list[int],
+    offsets: Offsets | Exception,
+) -> None:
+    if isinstance(offsets, Exception):
+        for index in indices:
+            outcomes[index] = offsets
+        return
+    for index, offset in zip(indices, offsets, strict=True):
+        ready = judged[index]
+        assert isinstance(ready, Ready), "what was appended was ready"
+        outcomes[index] = Accepted(ready, partition, offset)
+
+
+def _ready(admitted: Admitted, known: Known, stamp: Stamp) -> Ready:
+    return Ready(admitted, stamp.event_id(admitted), known, known.identity)
+
+
+def _admitted(batch: Batch, index: int, definitions: Snapshot, stamp: Stamp) -> Admitted:
+    reading = batch.readings[index]
+    if isinstance(reading, bytes):
+        return admit(reading, definitions, stamp.accepted_at)
     try:
-        offsets = await append
-    except Exception as error:  # noqa: BLE001 - other partitions may have been acknowledged
-        return [error] * len(ready)
-    return [
-        Accepted(
-            event=slot.event,
-            admitted=slot.admitted,
-            known=slot.known,
-            partition=partition,
-            offset=offset,
-        )
-        for slot, offset in zip(ready, offsets, strict=True)
-    ]
+        return judge(reading, definitions, stamp.accepted_at)
+    except UnfitError as error:
+        raise refusal(batch.text(index), definitions, stamp.accepted_at, str(error)) from error
 
 
-def _admit(
-    text: bytes, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None
-) -> Admitted:
-    admitted = admit(text, definitions, stamp.accepted_at)
-    if idempotency_key is None:
-        return admitted
+def _named(admitted: Admitted, idempotency_key: str) -> Admitted:
+    """The event under the producer's id that came as a header."""
     if admitted.body.id and admitted.body.id != idempotency_key:
         detail = "differs from the header Idempotency-Key"
         fault = Fault(pointer="/id", code="conflict", detail=detail)
@@ -250,10 +268,13 @@ def _admit(
     return structs.replace(admitted, body=body)
 
 
-def _person(text: bytes, admitted: Admitted, definitions: Snapshot, stamp: Stamp) -> Person:
+def _person(
+    text: Callable[[], bytes], admitted: Admitted, definitions: Snapshot, stamp: Stamp
+) -> Person:
     """Read an event's customer; a refusal lists the faults of the whole event."""
+    spelled = bytes(admitted.body.customer)
     try:
-        return read_person(admitted.customer, definitions.workspace_settings.customer_pii)
+        return read_person(spelled, definitions.workspace_settings.customer_pii)
     except RefusedEventError as error:
-        faults: tuple[Fault, ...] = event_faults(text, stamp.accepted_at) or error.faults
+        faults: tuple[Fault, ...] = event_faults(text(), stamp.accepted_at) or error.faults
         raise RefusedEventError(INVALID_EVENT, faults) from error

@@ -13,14 +13,16 @@ from contracts.codec import raw as as_raw
 from contracts.errors import Fault
 from contracts.events import EMPTY_OBJECT, Address, Profile, SealedProfile
 from contracts.identifiers import CustomerId
-from services.gateway.admission import UNREADABLE, DoubtError, UnfitError, read_metadata
-from services.gateway.bounds import CUSTOMER_KEPT_BYTES_MAX
+from services.gateway.admission import UNREADABLE, UnfitError, read_metadata
+from services.gateway.bounds import CUSTOMER_KEPT_BYTES_MAX, EVENT_BYTES_MAX
 from services.gateway.dialects.native import AddressBody, CustomerBody, decode_customer
 from services.gateway.errors import INVALID_CUSTOMER, RefusedEventError
 from services.gateway.faults import customer_faults, is_day, is_email, normal_email
-from services.gateway.identity import Resolution
+from services.gateway.identity import Identity, Resolution
 from services.gateway.registrations import EMAIL, SOURCE_ID, Claim
 from services.gateway.strict_json import is_doubtful
+from services.runtime import problems
+from services.runtime.problems import ProblemError
 from services.runtime.sealing import seal
 
 SEALED_FIELDS: Final = (
@@ -36,10 +38,14 @@ SEALED_FIELDS: Final = (
 
 
 class Person(Struct, frozen=True, kw_only=True, gc=False):
-    """A customer as spelled: ``metadata`` in clear, ``personal`` what of it is to be sealed."""
+    """A customer as spelled.
+
+    ``given`` is all metadata, ``metadata`` what of it may stand in clear, ``personal`` the rest.
+    """
 
     claim: Claim
     body: CustomerBody
+    given: Raw
     metadata: Raw
     personal: Raw
 
@@ -63,7 +69,7 @@ class CustomerAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Known(Struct, frozen=True, kw_only=True, gc=False):
     """A customer found: what the record says of the profile, and what the answer says."""
 
-    resolution: Resolution
+    identity: Identity
     profile: Profile | None
     answer: Raw
     warnings: tuple[Fault, ...]
@@ -89,24 +95,20 @@ def read_person(
     Raises:
         RefusedEventError: with every fault.
     """
+    if len(text) > EVENT_BYTES_MAX:
+        raise ProblemError(problems.too_large(EVENT_BYTES_MAX))
     try:
-        return _read(text, personal_keys, believed=False)
-    except DoubtError:
-        pass
-    except UNREADABLE as error:
-        raise _refusal(text, pointer, str(error), clearing=clearing) from error
-    if customer_faults(text, pointer=pointer, clearing=clearing):
-        raise _refusal(text, pointer, "", clearing=clearing)
-    try:
-        return _read(text, personal_keys, believed=True)
+        body = decode_customer(text)
+        if is_doubtful(text, encode(body)) and customer_faults(
+            text, pointer=pointer, clearing=clearing
+        ):
+            raise _refusal(text, pointer, "", clearing=clearing)
+        return _judge(body, personal_keys)
     except UNREADABLE as error:
         raise _refusal(text, pointer, str(error), clearing=clearing) from error
 
 
-def _read(text: bytes, personal_keys: frozenset[str], *, believed: bool) -> Person:
-    body = decode_customer(text)
-    if not believed and is_doubtful(text, encode(body)):
-        raise DoubtError
+def _judge(body: CustomerBody, personal_keys: frozenset[str]) -> Person:
     claim = Claim(
         customer=None if not body.id else CustomerId(body.id),
         source_id=body.source_id or None,
@@ -119,12 +121,12 @@ def _read(text: bytes, personal_keys: frozenset[str], *, believed: bool) -> Pers
     for day in (body.birthdate, body.birthday):
         if isinstance(day, str) and not is_day(day):
             raise UnfitError("a date is refused")
-    metadata, values = read_metadata(body.metadata, believed=believed)
-    personal = EMPTY_OBJECT
+    given, values = read_metadata(body.metadata)
+    metadata, personal = given, EMPTY_OBJECT
     if not personal_keys.isdisjoint(values):
         personal = as_raw({key: each for key, each in values.items() if key in personal_keys})
         metadata = as_raw({key: each for key, each in values.items() if key not in personal_keys})
-    return Person(claim=claim, body=body, metadata=metadata, personal=personal)
+    return Person(claim=claim, body=body, given=given, metadata=metadata, personal=personal)
 
 
 def _refusal(text: bytes, pointer: str, reason: str, *, clearing: bool) -> RefusedEventError:
@@ -136,7 +138,8 @@ def _refusal(text: bytes, pointer: str, reason: str, *, clearing: bool) -> Refus
 
 def know(
     person: Person,
-    resolution: Resolution,
+    identity: Identity,
+    foreign: tuple[str, ...],
     *,
     personal_keys: frozenset[str],
     pointer: str = "/customer/",
@@ -147,9 +150,7 @@ def know(
     An identifier that belongs to somebody else is left out of both, with a warning. Of an erased
     customer nothing is sealed, and nothing said.
     """
-    identity, body = resolution.identity, person.body
-    assert identity is not None, "whoever asks knows that the customer exists"
-    told = _told(person, resolution.foreign)
+    told = _told(person, foreign)
     plain = encode(told)
     sealed: str | None = None
     if plain != b"{}" and identity.sealing_key is not None:
@@ -158,14 +159,14 @@ def know(
             sealed = seal(identity.sealing_key, identity.customer, plain)
             if len(plain) <= CUSTOMER_KEPT_BYTES_MAX:
                 identity.plain, identity.blob = plain, sealed
-    clears = _cleared(body) if clearing else ()
+    clears = _cleared(person.body) if clearing else ()
     profile = Profile(sealed=sealed, metadata=person.metadata, clears=clears)
     says_nothing = sealed is None and not clears and person.metadata == EMPTY_OBJECT
     return Known(
-        resolution=resolution,
+        identity=identity,
         profile=None if says_nothing or identity.sealing_key is None else profile,
         answer=as_raw(_answer(person, told, identity.customer)),
-        warnings=_warnings(resolution.foreign, pointer),
+        warnings=_warnings(foreign, pointer),
         personal_keys=personal_keys,
     )
 
@@ -199,7 +200,6 @@ def _told(person: Person, foreign: tuple[str, ...]) -> SealedProfile:
 
 
 def _answer(person: Person, told: SealedProfile, customer: CustomerId | None) -> CustomerAnswer:
-    metadata = person.body.metadata
     return CustomerAnswer(
         object="customer",
         id=customer,
@@ -211,7 +211,7 @@ def _answer(person: Person, told: SealedProfile, customer: CustomerId | None) ->
         birthdate=told.birthdate,
         birthday=told.birthday,
         address=told.address,
-        metadata=EMPTY_OBJECT if metadata is UNSET or bytes(metadata) == b"null" else metadata,
+        metadata=person.given,
     )
 
 
@@ -246,6 +246,6 @@ def _address(body: AddressBody | UnsetType | None) -> Address | None:
 
 def _cleared(body: CustomerBody) -> tuple[str, ...]:
     cleared = [name for name in SEALED_FIELDS if getattr(body, name) is None]
-    if body.metadata is not UNSET and bytes(body.metadata) == b"null":
+    if body.metadata is None:
         cleared.append("metadata")
     return tuple(cleared)

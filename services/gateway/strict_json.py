@@ -32,20 +32,18 @@ _LONG_RUN: Final = b"0" * (NUMBER_DIGITS_MAX + 1)
 
 
 def is_doubtful(text: bytes, kept: bytes) -> bool:
-    r"""True where ``text`` may hold a duplicate key, U+0000 or a lone surrogate.
+    r"""True where ``text`` may hold what Upshot refuses though it decodes.
 
-    ``kept`` is what was read of ``text``, encoded again. Each key and each string brings two
-    quotation marks, and an escaped one stays escaped; so the counts are equal unless a duplicate
-    key was dropped, or ``\u0022`` stands for a mark, which is one of the suspect escapes.
+    That is a duplicate key, U+0000, a lone surrogate, or a whole number that is too long. ``kept``
+    is what was read of ``text``, encoded again. Each key and each string brings two quotation
+    marks, and an escaped one stays escaped; so the counts are equal unless a duplicate key was
+    dropped, or ``\u0022`` stands for a mark, which is one of the suspect escapes.
     """
-    return text.count(b'"') != kept.count(b'"') or (
-        b"\\" in text and _SUSPECT.search(text) is not None
+    return (
+        text.count(b'"') != kept.count(b'"')
+        or _LONG_RUN in text.translate(_DIGITS)
+        or (b"\\" in text and _SUSPECT.search(text) is not None)
     )
-
-
-def has_long_digits(text: bytes) -> bool:
-    """True where some run of digits is longer than a number may be (or is inside a string)."""
-    return _LONG_RUN in text.translate(_DIGITS)
 
 
 class _Pairs(list[tuple[str, "_Tree"]]):

@@ -6,7 +6,7 @@ A field that is absent is UNSET, one given as null is None.
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -48,7 +48,10 @@ class AddressBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class CustomerBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """``customer`` of an event, and the body of ``POST /v1/customers``."""
+    """``customer`` of an event, and the body of ``POST /v1/customers``.
+
+    ``metadata`` is whatever stood there.
+    """
 
     id: str | UnsetType | None = UNSET
     source_id: SourceId | UnsetType | None = UNSET
@@ -59,7 +62,7 @@ class CustomerBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     birthdate: Text = UNSET
     birthday: Text = UNSET
     address: AddressBody | UnsetType | None = UNSET
-    metadata: Raw | UnsetType = UNSET
+    metadata: object = UNSET
 
 
 class CodeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -71,12 +74,13 @@ class CodeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc
 class EventBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The body of ``POST /v1/events``, an element of a batch, a line of NDJSON.
 
-    ``goal_value`` is whatever stood there: only numbers are taken, and text is none.
+    ``metadata`` and ``goal_value`` are whatever stood there; ``customer`` is still to be read,
+    since the same text was most often read before.
     """
 
     event: EventName
     customer: Raw
-    metadata: Raw | UnsetType = UNSET
+    metadata: object = UNSET
     occurred_at: Instant | UnsetType | None = UNSET
     id: ProducerId | UnsetType | None = UNSET
     external_id: ExternalId | UnsetType | None = UNSET
@@ -92,11 +96,24 @@ class EventBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 class BatchBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The body of ``POST /v1/events/batch`` where it is an object."""
 
+    events: list[EventBody]
+    historical: bool | UnsetType | None = UNSET
+
+
+class UnreadBatchBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The same with its events still to be read."""
+
     events: list[Raw]
     historical: bool | UnsetType | None = UNSET
 
 
-decode_event = msgspec.json.Decoder(EventBody, float_hook=EXACT.create_decimal).decode
-decode_customer = msgspec.json.Decoder(CustomerBody).decode
-decode_batch = msgspec.json.Decoder(BatchBody).decode
-decode_array = msgspec.json.Decoder(list[Raw]).decode
+_exactly: Final = EXACT.create_decimal
+_event: Final = msgspec.json.Decoder(EventBody, float_hook=_exactly)
+
+decode_event = _event.decode
+decode_lines = _event.decode_lines
+decode_events = msgspec.json.Decoder(list[EventBody], float_hook=_exactly).decode
+decode_customer = msgspec.json.Decoder(CustomerBody, float_hook=_exactly).decode
+decode_batch = msgspec.json.Decoder(BatchBody, float_hook=_exactly).decode
+decode_unread_batch = msgspec.json.Decoder(UnreadBatchBody).decode
+decode_unread_events = msgspec.json.Decoder(list[Raw]).decode
