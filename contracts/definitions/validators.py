@@ -5,7 +5,8 @@ field from ``/metadata`` on, and nothing when the metadata is fine. Metadata tha
 decode by a generated msgspec struct, or one jsonschema-rs check where a JSON Schema was given; only
 what that refuses is looked at again, value by value.
 
-Malformed JSON, duplicate keys and the length of numbers are the codec's to refuse.
+Duplicate keys, the length of numbers, and malformed text in fields that no property declares are
+for the reader of the request to refuse.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Final, Protocol
 import jsonschema_rs
 import msgspec
 
-from contracts.codec import Json, decode_json
+from contracts.codec import Json, JsonObject, decode_json
 from contracts.definitions.json_schemas import compile_schema
 from contracts.definitions.property_types import Property, fast_type, is_choice, takes
 from contracts.errors import Fault, pointer_to
@@ -24,6 +25,8 @@ FAULTS_MAX: Final = 100  # faults listed for one event; an answer stays readable
 DETAIL_CHARACTERS_MAX: Final = 300  # of a sentence; JSON Schema's quote the whole instance
 
 _METADATA: Final = "/metadata"
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
+"""What msgspec raises: for bad JSON, for deep nesting, for bad UTF-8, for absurd exponents."""
 
 
 class EventTypeValidator(Protocol):
@@ -49,7 +52,7 @@ class PropertiesValidator:
         if self._decoder is not None:
             try:
                 self._decoder.decode(raw_metadata)
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 pass
             else:
                 return ()
@@ -60,15 +63,9 @@ class PropertiesValidator:
         return tuple(islice(self._faults(raw_metadata), FAULTS_MAX))
 
     def _faults(self, raw_metadata: bytes | msgspec.Raw) -> Iterator[Fault]:
-        try:
-            metadata = decode_json(raw_metadata)
-        except msgspec.DecodeError as error:
-            yield Fault(pointer=_METADATA, code="malformed", detail=str(error))
-            return
-        if metadata is None:
-            metadata = {}
-        if not isinstance(metadata, dict):
-            yield Fault(pointer=_METADATA, code="type", detail="is not an object")
+        metadata = _read(raw_metadata)
+        if isinstance(metadata, Fault):
+            yield metadata
             return
         for name, declared in self._properties.items():
             yield from _property_faults(declared, metadata.get(name), pointer_to(_METADATA, name))
@@ -91,18 +88,26 @@ class SchemaValidator:
 
     def validate(self, raw_metadata: bytes | msgspec.Raw) -> tuple[Fault, ...]:
         """See ``EventTypeValidator``."""
-        try:
-            metadata = decode_json(raw_metadata)
-        except msgspec.DecodeError as error:
-            return (Fault(pointer=_METADATA, code="malformed", detail=str(error)),)
-        if metadata is None:
-            metadata = {}
-        if not isinstance(metadata, dict):
-            return (Fault(pointer=_METADATA, code="type", detail="is not an object"),)
+        metadata = _read(raw_metadata)
+        if isinstance(metadata, Fault):
+            return (metadata,)
         if self._schema.is_valid(metadata):
             return ()
         found = (fault for error in self._schema.iter_errors(metadata) for fault in _of(error))
         return tuple(islice(found, FAULTS_MAX))
+
+
+def _read(raw_metadata: bytes | msgspec.Raw) -> JsonObject | Fault:
+    """The metadata as an object, empty for null, or why it is none."""
+    try:
+        metadata = decode_json(raw_metadata)
+    except _UNREADABLE:
+        return Fault(pointer=_METADATA, code="malformed", detail="is not JSON that can be read")
+    if metadata is None:
+        return {}
+    if isinstance(metadata, dict):
+        return metadata
+    return Fault(pointer=_METADATA, code="type", detail="is not an object")
 
 
 def _compile_decoder(

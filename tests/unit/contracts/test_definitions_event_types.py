@@ -143,6 +143,26 @@ def test_every_fault_is_listed_up_to_the_bound() -> None:
     assert len(faults(REVIEW, many)) == FAULTS_MAX
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"a": ' + b"1" * 5_000 + b"}",
+        b'{"a": 1e99999999999999999999}',
+    ],
+)
+@pytest.mark.parametrize("spec", [{"properties": {"a": {"type": "integer"}}}, {"json_schema": {}}])
+def test_what_cannot_be_read_is_a_fault(spec: dict[str, object], raw: bytes) -> None:
+    found = compile_event_type(spec).validate(raw)
+
+    assert [(fault.pointer, fault.code) for fault in found] == [("/metadata", "malformed")]
+
+
 def test_more_than_declared_is_taken_unless_it_is_refused() -> None:
     declared = {"properties": {"a": {"type": "string"}}}
 
