@@ -11,10 +11,13 @@ from typing import Final
 
 import uvicorn
 
+from contracts.codec import encode
 from services.api.app import App
+from services.api.asyncapi import asyncapi_document
 from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
 from services.api.log import Log
+from services.api.openapi import openapi_document
 from services.api.progress import Progress
 from services.api.state import Api
 from services.api.table import ROUTES
@@ -86,6 +89,8 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
             master=master,
             customer_keys=KeyRing(master),
             clock=SystemClock(),
+            openapi=encode(openapi_document(ROUTES)),
+            asyncapi=encode(asyncapi_document()),
         )
         preparing = asyncio.create_task(_prepare(api), name="prepare")
         try:

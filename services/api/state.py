@@ -37,6 +37,8 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     master: MasterKey
     customer_keys: KeyRing
     clock: Clock
+    openapi: bytes
+    asyncapi: bytes
 
     async def readiness(self) -> list[str]:
         """Why the process cannot do its work, a sentence each; empty when it can."""

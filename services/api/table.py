@@ -4,8 +4,10 @@ import msgspec
 
 from services.api import (
     deliveries,
+    descriptions,
     endpoints,
     health,
+    ingest,
     keys,
     loyalty,
     operations,
@@ -27,6 +29,7 @@ def _with_waiting(route: Route) -> Route:
 ROUTES: tuple[Route, ...] = tuple(
     _with_waiting(route)
     for route in (
+        *ingest.ROUTES,
         *keys.ROUTES,
         *workspaces.ROUTES,
         *definitions.ROUTES,
@@ -36,5 +39,6 @@ ROUTES: tuple[Route, ...] = tuple(
         *projections.ROUTES,
         *operations.ROUTES,
         *health.ROUTES,
+        *descriptions.ROUTES,
     )
 )

@@ -10,12 +10,12 @@ from contracts.errors import pointer_to
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One field that was added, removed or changed; ``pointer`` starts at the document's root."""
+    """One field that was added, removed or changed, with its JSON before and after."""
 
     pointer: str
     change: Literal["added", "removed", "changed"]
-    old: Json = None
-    new: Json = None
+    old: object = None
+    new: object = None
 
 
 def differences(old: Json, new: Json) -> tuple[Difference, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from contracts.codec import Json, JsonObject
+from contracts.codec import Json
 from contracts.definitions import KINDS, LATER_KINDS
 from contracts.errors import Fault, RefusedError, pointer_to, refuse
 from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
@@ -77,7 +77,7 @@ class DefinitionView(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     name: str
     revision: int
-    spec: msgspec.Raw | JsonObject | None
+    spec: dict[str, object] | None
     updated_at: datetime
     updated_by: str
     object: str = "definition"
@@ -174,7 +174,7 @@ async def put_definition(call: Call) -> Reply:
         kind=kind,
         name=name,
         revision=revision,
-        spec=change.spec,
+        spec=dict(change.spec),
         updated_at=call.started_at,
         updated_by=call.holder.key_id,
         secret=_told(change),
@@ -260,7 +260,7 @@ def _one(call: Call, found: Standing) -> Reply:
         kind=found.kind,
         name=found.name,
         revision=found.revision,
-        spec=found.spec,
+        spec=dict(found.spec),
         updated_at=found.changed_at,
         updated_by=found.changed_by,
     )
@@ -298,7 +298,7 @@ def _view(row: store.Revision) -> DefinitionView:
         kind=row.kind,
         name=row.name,
         revision=row.revision,
-        spec=row.spec,
+        spec=None if row.spec is None else dict(row.spec),
         updated_at=row.created_at,
         updated_by=row.created_by,
     )

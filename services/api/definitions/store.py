@@ -11,7 +11,7 @@ from typing import Final, LiteralString
 
 import msgspec
 
-from contracts.codec import JsonObject, encode
+from contracts.codec import JsonObject, decode_object, encode
 from services.api.definitions.planning import Change
 from services.api.definitions.sealed_fields import SealedFields
 from services.api.definitions.standing import Key
@@ -147,7 +147,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     kind: str
     name: str
-    spec: msgspec.Raw | None
+    spec: JsonObject | None
     created_at: datetime
     created_by: str
 
@@ -189,7 +189,7 @@ def _revision(row: tuple[object, ...]) -> Revision:
         revision=revision,
         kind=kind,
         name=name,
-        spec=msgspec.Raw(text.encode()) if isinstance(text, str) else None,
+        spec=decode_object(text.encode()) if isinstance(text, str) else None,
         created_at=created_at,
         created_by=created_by,
     )

@@ -1,0 +1,150 @@
+"""What an apply would do, as a value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.codec import Json, JsonObject
+from contracts.definitions import parse_definition
+from contracts.errors import RefusedError
+from services.api.definitions.differences import Difference, differences
+from services.api.definitions.planning import (
+    BreaksOthersError,
+    Submitted,
+    check_delete,
+    plan_apply,
+)
+from services.api.definitions.sealed_fields import redacted
+from services.api.definitions.standing import Key, Standing
+
+WORKSPACE = "demo"
+
+
+def _standing(*documents: tuple[str, str, JsonObject]) -> dict[Key, Standing]:
+    return {
+        (kind, name): Standing(
+            kind=kind,
+            name=name,
+            revision=at,
+            spec=spec,
+            changed_at=datetime(2026, 1, 1, tzinfo=UTC),
+            changed_by="key_1",
+            definition=parse_definition(kind, name, spec),
+        )
+        for at, (kind, name, spec) in enumerate(documents, start=1)
+    }
+
+
+def _submitted(*documents: tuple[str, str, Json]) -> list[Submitted]:
+    return [
+        Submitted(kind=kind, name=name, spec=spec, pointer=f"/{at}")
+        for at, (kind, name, spec) in enumerate(documents)
+    ]
+
+
+def _pointers(error: RefusedError | BreaksOthersError) -> list[str]:
+    return [fault.pointer for fault in error.faults]
+
+
+def test_what_is_referred_to_is_written_first() -> None:
+    plan = plan_apply(
+        WORKSPACE,
+        _submitted(
+            ("distribution", "d", {"on": {"event": "e"}, "endpoint": "x"}),
+            ("endpoint", "x", {"url": "https://x.example/"}),
+            ("event_type", "e", {}),
+        ),
+        {},
+    )
+
+    assert [change.kind for change in plan.changes] == ["event_type", "distribution", "endpoint"]
+
+
+def test_every_fault_of_every_document_is_listed() -> None:
+    documents = _submitted(
+        ("event_type", "e", {"properties": 1}),
+        ("nonsense", "n", {}),
+        ("endpoint", "Bad Name", {"url": "ftp://x"}),
+        ("event_type", "ok", {}),
+        ("event_type", "ok", {}),
+    )
+
+    with pytest.raises(RefusedError) as refused:
+        plan_apply(WORKSPACE, documents, {})
+
+    assert _pointers(refused.value) == [
+        "/0/spec/properties",
+        "/1/kind",
+        "/2/name",
+        "/2/spec/url",
+        "/4/name",
+    ]
+
+
+def test_numbers_that_are_equal_are_no_difference() -> None:
+    standing = _standing(("endpoint", "x", {"url": "https://x.example/", "concurrency": 5}))
+    _, sealed = redacted("endpoint", {"url": "https://x.example/"}, None, "")
+    assert sealed is not None and sealed.generated
+
+    plan = plan_apply(WORKSPACE, _submitted(("event_type", "e", {"description": None})), standing)
+
+    assert [change.spec for change in plan.changes] == [{}]
+
+
+def test_a_deleted_definition_is_missed_by_who_uses_it() -> None:
+    standing = _standing(
+        ("event_type", "e", {}),
+        ("distribution", "d", {"on": {"event": "e"}}),
+    )
+
+    with pytest.raises(BreaksOthersError) as broken:
+        check_delete(WORKSPACE, ("event_type", "e"), standing)
+    check_delete(WORKSPACE, ("distribution", "d"), standing)
+
+    assert _pointers(broken.value) == ["/definitions/distribution/d/on/event"]
+
+
+def test_refusing_unknown_event_types_is_refused_while_rules_rely_on_them() -> None:
+    standing = _standing(
+        ("workspace", WORKSPACE, {"unknown_event_types": "allow"}),
+        ("distribution", "d", {"on": {"event": "never_defined"}}),
+    )
+    refuse: JsonObject = {"unknown_event_types": "refuse"}
+
+    with pytest.raises(BreaksOthersError) as broken:
+        plan_apply(WORKSPACE, _submitted(("workspace", WORKSPACE, refuse)), standing)
+    with pytest.raises(BreaksOthersError):
+        check_delete(WORKSPACE, ("workspace", WORKSPACE), standing)
+
+    assert _pointers(broken.value) == ["/definitions/distribution/d/on/event"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": True}, [Difference(pointer="/a", change="changed", old=1, new=True)]),
+        (
+            {"a": [1, 2]},
+            {"a": [1, 3]},
+            [Difference(pointer="/a/1", change="changed", old=2, new=3)],
+        ),
+        (
+            {"a": [1]},
+            {"a": []},
+            [Difference(pointer="/a", change="changed", old=[1], new=[])],
+        ),
+        (
+            {"a/b": 1},
+            {"c": None},
+            [
+                Difference(pointer="/c", change="added", new=None),
+                Difference(pointer="/a~1b", change="removed", old=1),
+            ],
+        ),
+    ],
+)
+def test_differences_are_field_by_field(old: Json, new: Json, expected: list[Difference]) -> None:
+    assert list(differences(old, new)) == expected
