@@ -7,7 +7,7 @@ takes and the requests at once are bounded.
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -82,7 +82,7 @@ class App:
             status = problem.status
             await _send_problem(send, problem, request_id, error)
         else:
-            await _send_reply(send, reply, request_id)
+            await _send_reply(receive, send, reply, request_id)
         finally:
             self._running -= 1
             metrics.HTTP_REQUESTS.labels(path, str(status)).inc()
@@ -181,20 +181,43 @@ def _media(headers: _Headers, taken: tuple[str, ...], *, has_content: bool) -> s
     return taken[0]
 
 
-async def _send_reply(send: Send, reply: Reply, request_id: str) -> None:
+async def _send_reply(receive: Receive, send: Send, reply: Reply, request_id: str) -> None:
     headers = [*reply.headers, ("content-type", reply.media), (REQUEST_ID_HEADER, request_id)]
     if reply.stream is not None:
         await _start(send, reply.status, headers)
-        async with aclosing(reply.stream) as parts:
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await _send_stream(receive, send, reply.stream)
         return
     content = reply.body()
     if reply.status != NO_CONTENT:
         headers.append(("content-length", str(len(content))))
     await _start(send, reply.status, headers)
     await send({"type": "http.response.body", "body": content})
+
+
+async def _send_stream(receive: Receive, send: Send, stream: AsyncGenerator[bytes]) -> None:
+    """Send parts as they come, until the stream ends or the client is gone."""
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        async with aclosing(stream) as parts:
+            while True:
+                part = asyncio.ensure_future(anext(parts, None))
+                await asyncio.wait((part, gone), return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    part.cancel()
+                    await asyncio.wait((part,))
+                    return
+                content = part.result()
+                if content is None:
+                    break
+                await send({"type": "http.response.body", "body": content, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _send_problem(send: Send, problem: Problem, request_id: str, error: Exception) -> None:

@@ -3,6 +3,8 @@
 import msgspec
 
 from services.api import (
+    activity,
+    customers,
     deliveries,
     descriptions,
     endpoints,
@@ -33,6 +35,8 @@ ROUTES: tuple[Route, ...] = tuple(
         *keys.ROUTES,
         *workspaces.ROUTES,
         *definitions.ROUTES,
+        *customers.ROUTES,
+        *activity.ROUTES,
         *loyalty.ROUTES,
         *deliveries.ROUTES,
         *endpoints.ROUTES,
