@@ -153,7 +153,12 @@ class _Record:
         assert change.stored is not None, "what is withdrawn is stored"
         place = _place(self._step, key_of_event_id(withdrawn.event_id))
         old = self._working.events[place]
-        row = msgspec.structs.replace(old, withdrawn=True, version=change.stored.ordinal)
+        row = msgspec.structs.replace(
+            old,
+            withdrawn=True,
+            version=change.stored.ordinal,
+            outcome=self._working.outcomes.get(place, old.outcome),
+        )
         self._put(place, row)
         data = VersionEntry(
             event=withdrawn.event_id,

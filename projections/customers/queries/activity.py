@@ -29,8 +29,9 @@ from services.runtime.postgres import Session
 _COLUMNS = sql.SQL("""customer::text, partition, record_offset, number, kind, occurred_at,
     recorded_at, data, caused_by""")
 _OF_CUSTOMER: LiteralString = (
-    "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s AND (record_offset, number) < (%s, %s)"
-    " AND (%s::text IS NULL OR kind = %s) ORDER BY record_offset DESC, number DESC LIMIT %s"
+    "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s"
+    " AND (record_offset, number) < (%s, %s) AND (%s::text IS NULL OR kind = %s)"
+    " ORDER BY record_offset DESC, number DESC LIMIT %s"
 )
 _OF_WORKSPACE: LiteralString = (
     "SELECT {columns} FROM {table} WHERE workspace = %s"

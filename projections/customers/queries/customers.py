@@ -18,7 +18,10 @@ _CUSTOMER_ID: Final = re.compile(r"cust_[0-9a-f]{32}", re.ASCII)
 _COLUMNS = sql.SQL("""customer::text, source_id, email, name, phone, description, birthdate,
     birthday, address, metadata, created_at, updated_at""")
 _BY_ID: LiteralString = "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s"
-_BY_SOURCE_ID: LiteralString = "SELECT {columns} FROM {table} WHERE workspace = %s AND source_id = %s ORDER BY created_at, customer LIMIT 1"
+_BY_SOURCE_ID: LiteralString = (
+    "SELECT {columns} FROM {table} WHERE workspace = %s AND source_id = %s"
+    " ORDER BY created_at, customer LIMIT 1"
+)
 _BY_EMAIL: LiteralString = (
     "SELECT {columns} FROM {table} WHERE workspace = %s AND lower(email) = lower(%s)"
     " ORDER BY created_at, customer LIMIT %s"
