@@ -169,9 +169,11 @@ class Consumer:
     async def _start(self) -> None:
         try:
             await self._client.start()
-        except KafkaError as error:
+        except BaseException as error:
             await self._client.stop()
-            raise KafkaUnavailableError(str(error)) from error
+            if isinstance(error, KafkaError):
+                raise KafkaUnavailableError(str(error)) from error
+            raise
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
