@@ -13,9 +13,9 @@ from typing import LiteralString, TypeVar
 import msgspec
 
 from contracts import codec
-from contracts.events import CustomEvent
+from contracts.events import EMPTY_OBJECT, Address, CustomEvent
 from contracts.identifiers import CustomerId, WorkspaceName
-from contracts.profiles import ProfileState, digest_of, open_profile
+from contracts.profiles import TEXT_FIELDS, ProfileState, digest_of, open_profile
 from projections.kernel import rows
 from projections.kernel.projection import Step
 from services.dispatcher.working import Blob, CustomerKey, CustomerRow, WorkingSet, profile_of
@@ -35,7 +35,22 @@ FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bytea[])
     AS n (workspace, customer, profile, merged)
 WHERE p.workspace = n.workspace AND p.customer = n.customer"""
 
-_decode_profile = codec.decoder(ProfileState).decode
+
+class _Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """``ProfileState`` as it is stored; its metadata is read apart, so that numbers stay exact."""
+
+    source_id: str | None = None
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    description: str | None = None
+    birthdate: str | None = None
+    birthday: str | None = None
+    address: Address | None = None
+    metadata: msgspec.Raw = EMPTY_OBJECT
+
+
+_decode_profile = msgspec.json.Decoder(_Profile).decode
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
@@ -64,7 +79,7 @@ async def load(session: Session, keys: KeyRing, working: WorkingSet, steps: Sequ
             working.customers[key] = CustomerRow(
                 created_at=row.created_at,
                 merged=row.merged,
-                profile=_decode_profile(row.profile),
+                profile=_profile(row.profile),
             )
             working.stored.add(key)
     await _open_all(session, keys, working, steps)
@@ -86,6 +101,13 @@ async def write(session: Session, working: WorkingSet) -> None:
                 [row.merged for _, row in known],
             ),
         )
+
+
+def _profile(text: str) -> ProfileState:
+    stored = _decode_profile(text)
+    texts: dict[str, str | None] = {name: getattr(stored, name) for name in TEXT_FIELDS}
+    metadata = codec.decode_object(stored.metadata)
+    return ProfileState(**texts, address=stored.address, metadata=metadata)
 
 
 def _spell(key: CustomerKey, row: CustomerRow) -> str:
