@@ -22,6 +22,7 @@ from services.gateway.dialects.native import (
 )
 from services.gateway.errors import INVALID_BATCH, RefusedEventError
 from services.gateway.faults import batch_faults
+from services.gateway.splitting import split_array, split_object
 from services.gateway.strict_json import is_doubtful
 from services.runtime import problems
 from services.runtime.problems import ProblemError
@@ -29,6 +30,7 @@ from services.runtime.problems import ProblemError
 JSON: Final = frozenset({"", "application/json"})
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _BLANKS: Final = b" \t\r"
+_HISTORICAL: Final = {"true": True, "false": False, "null": False}
 
 Reading = EventBody | bytes
 """An event that was read and holds nothing suspicious, or its text, still to be read."""
@@ -110,8 +112,8 @@ def _array(body: bytes) -> Batch:
         return Batch(bodies, texts)
     try:
         unread = texts()
-    except UNREADABLE as error:
-        raise _unreadable(body, str(error)) from error
+    except UNREADABLE:
+        unread = _split(body)
     return Batch(unread, lambda: unread)
 
 
@@ -128,13 +130,36 @@ def _wrapped(body: bytes) -> Batch:
         )
     try:
         unread = decode_unread_batch(body)
-    except UNREADABLE as error:
-        raise _unreadable(body, str(error)) from error
+    except UNREADABLE:
+        return _split_wrapped(body)
     # The events stand in it as they came: only a key of the wrapper itself can be missing.
     if body.count(b'"') != encode(unread).count(b'"'):
         raise _unreadable(body, "a key stands twice")
     texts = [bytes(each) for each in unread.events]
     return Batch(texts, lambda: texts, historical=bool(unread.historical))
+
+
+def _split(body: bytes) -> list[bytes]:
+    """The texts of an array that does not decode, if that is the fault of single events."""
+    try:
+        return split_array(body.decode())
+    except UNREADABLE as error:
+        raise _unreadable(body, str(error)) from error
+
+
+def _split_wrapped(body: bytes) -> Batch:
+    try:
+        members = split_object(body.decode())
+    except UNREADABLE as error:
+        raise _unreadable(body, str(error)) from error
+    wrapper = dict(members)
+    is_repeated = len(wrapper) < len(members)
+    historical = _HISTORICAL.get(wrapper.pop("historical", "null"))
+    events = wrapper.pop("events", "")
+    if wrapper or is_repeated or historical is None or not events.startswith("["):
+        raise _unreadable(body, "a field is refused")
+    texts = _split(events.encode("utf-8", "surrogatepass"))
+    return Batch(texts, lambda: texts, historical=historical)
 
 
 def _unreadable(body: bytes, reason: str) -> RefusedEventError:
