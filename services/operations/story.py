@@ -23,6 +23,12 @@ WATCHED_MAX = 50  # customers asked for at once; under load the story is a sampl
 PROGRAM = "rewards"
 
 
+class EntryData(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says, as far as it is shown."""
+
+    event: str | None = None
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the workspace's activity log, as far as it is shown."""
 
@@ -30,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     customer: str | None = None
     caused_by: str | None = None
+    data: EntryData = EntryData()
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +94,7 @@ class Story:
             return
         now = time.monotonic()
         for entry in fresh:
-            cause = entry.caused_by or entry.id
+            cause = entry.caused_by or entry.data.event or entry.id
             self._line("timeline", entry.kind, entry.customer or "-", cause)
             self._causes[cause] = None
             if entry.customer and len(self._watched) < WATCHED_MAX:
