@@ -126,7 +126,8 @@ class GenerationReader(Generic[W]):
 
     async def lag(self) -> dict[int, int]:
         """Count the records that this process's partitions have not applied yet."""
-        if not self._next:
+        applied = dict(self._next)  # a rebalance may change ours while Kafka is asked
+        if not applied:
             return {}
-        ends = await self._consumer.end_offsets(list(self._next))
-        return {partition: ends[partition] - offset for partition, offset in self._next.items()}
+        ends = await self._consumer.end_offsets(list(applied))
+        return {partition: ends[partition] - offset for partition, offset in applied.items()}
