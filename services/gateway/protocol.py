@@ -28,6 +28,7 @@ class FrontDoorProtocol(HttpToolsProtocol):
     _head_deadline: asyncio.TimerHandle | None = None
     _head_bytes: int = 0
     _in_head: bool = True
+    _ended_request: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock of the first head."""
@@ -41,8 +42,9 @@ class FrontDoorProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head that is not complete."""
+        self._ended_request = False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._ended_request and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._hang_up(_HEAD_TOO_LONG)
@@ -61,7 +63,7 @@ class FrontDoorProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Count the next head from nothing."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._ended_request, self._head_bytes = True, True, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
