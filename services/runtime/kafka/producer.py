@@ -10,6 +10,7 @@ never gives up on a batch and stays dead after an out-of-order sequence.
 # aiokafka is untyped; what leaves this module is typed.
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ class Producer:
         self._client_id = client_id
         self._client: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._failed_at = float("-inf")
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -101,7 +103,10 @@ class Producer:
     async def _connected(self) -> AIOKafkaProducer:
         if self._client is not None:
             return self._client
+        asked_at = time.monotonic()
         async with self._starting:
+            if self._failed_at > asked_at:  # whoever waited shares the failure, not a turn each
+                raise KafkaUnavailableError("no broker answered")
             if self._client is None:
                 self._client = await self._new_client()
             return self._client
@@ -121,6 +126,7 @@ class Producer:
                 await client.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await _close(client)
+            self._failed_at = time.monotonic()
             raise KafkaUnavailableError(str(error)) from error
         return client
 
