@@ -17,8 +17,8 @@ OperationVerb = Literal["rebuild", "compare", "drop", "verify"]
 class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
     """One revision of one definition; the record's ``definitionsrevision`` is its number.
 
-    ``spec`` is the document without write-only values (their digests stand instead), JSON null where the
-    definition was deleted.
+    ``spec`` is the document without write-only values (their digests stand instead), JSON null
+    where the definition was deleted.
     """
 
     kind: str

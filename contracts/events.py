@@ -87,7 +87,7 @@ class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     identified: Literal["external", "producer"] | None = None
     external_id: str | None = None
     occurred_at: datetime | None = None
-    deleted_at: datetime | None | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
     metadata: msgspec.Raw = EMPTY_OBJECT
     sealed: str | None = None
     goal_type: GoalType | None = None

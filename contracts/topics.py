@@ -23,7 +23,7 @@ SINGLE_PARTITION = 1
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic: ``partitions`` None means as many as the installation has (``UPSHOT_PARTITIONS``)."""
+    """A topic; ``partitions`` None: as many as the installation has (``UPSHOT_PARTITIONS``)."""
 
     name: str
     key: str

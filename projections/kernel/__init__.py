@@ -1,1 +1,1 @@
-"""What every projection stands on: reading, checkpoints, versions, outbox, failures, generations."""
+"""What every projection stands on: reading, checkpoints, versions, outbox, generations."""

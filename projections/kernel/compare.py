@@ -11,16 +11,13 @@ import msgspec
 from psycopg import sql
 
 from projections.kernel.generations import Generation
-from services.runtime.postgres import Session
+from services.runtime.postgres import Session, allow_long_statements
 
 WAIT_SECONDS_MAX = 600.0
 """How long one generation may take to reach the other's offsets."""
 POLL_SECONDS = 0.05
 DIFFERENCES_MAX = 10
 """Rows shown of each side of a table that differs."""
-COMPARE_TIMEOUT_MS = 3_600_000
-"""One statement over a whole table."""
-
 KERNEL_TABLES = ("checkpoints", "outbox", "relays", "migrations")
 """Tables that say where a generation is, not what it believes."""
 
@@ -96,8 +93,7 @@ async def compare(
         CompareTimeoutError: one side stands still.
     """
     held = sql.Identifier(candidate.schema, "checkpoints")
-    await reading.execute(f"SET statement_timeout = {COMPARE_TIMEOUT_MS}")
-    await reading.execute("SET idle_in_transaction_session_timeout = 0")
+    await allow_long_statements(reading)
     await steering.execute(sql.SQL(_HOLD_HERE).format(held))
     try:
         await _until_passed(reading, live.schema, await offsets_of(steering, candidate.schema))

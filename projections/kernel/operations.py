@@ -30,12 +30,17 @@ from projections.kernel.generations import Generation
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer
-from services.runtime.postgres import DatabaseUnavailableError, Session, connect, translated
+from services.runtime.postgres import (
+    DatabaseUnavailableError,
+    Session,
+    allow_long_statements,
+    connect,
+    translated,
+)
 
 PROGRESS_SECONDS = 0.25
 """How often a rebuild's progress is written down."""
 APPEND_SECONDS = 10.0
-VERIFY_TIMEOUT_MS = 3_600_000
 
 _log = structlog.get_logger(__name__)
 
@@ -237,7 +242,7 @@ class Operator:
         assert live is not None, "a processor runs only with a live generation"
         reading = await connect(self._conninfo, schema=live.schema)
         try:
-            await reading.execute(f"SET statement_timeout = {VERIFY_TIMEOUT_MS}")
+            await allow_long_statements(reading)
             broken = await self._target.verify(reading)
         finally:
             await reading.close()

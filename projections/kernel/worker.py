@@ -16,8 +16,8 @@ Guarantee: the process is ready only while every partition it owns moves.
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import faust
 import structlog
@@ -105,12 +105,12 @@ def run(make: Callable[[Settings], Workload[W]]) -> None:
     workload = make(settings)
     name = workload.projection.name
     configure_logging(name, level=settings.log_level, log_format=settings.log_format)
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    uvloop.install()
     app = _app(settings, name)
     processor = Processor(settings, workload)
 
     @app.agent(app.topic(settings.topic_prefix + OPERATIONS, value_serializer="raw"))
-    async def carry_out(requests: AsyncIterator[bytes]) -> None:
+    async def carry_out(requests: faust.StreamT[bytes]) -> None:
         async for value in requests:
             await processor.take(value)
 
@@ -141,7 +141,7 @@ def _app(settings: Settings, name: str) -> faust.App:
     )
 
 
-class Processor(Service):
+class Processor(Service, Generic[W]):
     """Fills every standing generation of one projection, and carries out its operations."""
 
     def __init__(self, settings: Settings, workload: Workload[W]) -> None:
@@ -192,7 +192,7 @@ class Processor(Service):
         if not self._running:
             return [f"{self._projection.name} is starting"]
         reasons = [each for reader in self._readers.values() for each in reader.not_ready()]
-        return [*reasons, *self._workload.not_ready()]
+        return [*self._definitions.not_understood, *reasons, *self._workload.not_ready()]
 
     async def take(self, value: bytes) -> None:
         """Take a record of ``operations``, however long it takes to write it down."""
@@ -251,7 +251,7 @@ class Processor(Service):
                     session = await self._session()
                     await self._match(await generations.standing(session, self._projection.name))
                     await self._operator.look(session)
-                    await self._measure(session)
+                    await self._measure()
                 except (DatabaseUnavailableError, KafkaUnavailableError) as error:
                     _log.warning("generations cannot be looked up now", error=str(error))
             await self.sleep(WATCH_SECONDS)
@@ -283,7 +283,7 @@ class Processor(Service):
             await reader.start()
             self._readers[generation.number] = reader
 
-    async def _measure(self, session: Session) -> None:
+    async def _measure(self) -> None:
         for reader in self._readers.values():
             if reader.generation.state == "live":
                 for partition, lag in (await reader.lag()).items():

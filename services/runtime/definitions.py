@@ -31,10 +31,15 @@ _log = structlog.get_logger(__name__)
 
 
 class DefinitionsFollower:
-    """Follows the topic until stopped; ``catalogue`` is what it knows."""
+    """Follows the topic until stopped; ``catalogue`` is what it knows.
+
+    ``not_understood`` says of which records it made nothing (written by a newer version, say): a
+    process must not go on as if these definitions were not there, so it is not ready.
+    """
 
     def __init__(self, bootstrap: str, *, prefix: str = "") -> None:
         self.catalogue = Catalogue()
+        self.not_understood: list[str] = []
         self._bootstrap = bootstrap
         self._prefix = prefix
         self._next_offset = 0
@@ -112,13 +117,13 @@ class DefinitionsFollower:
     async def _read_some(self, consumer: Consumer) -> None:
         records = await consumer.poll(_PARTITION, records_max=RECORDS_MAX)
         for record in records:
-            self._apply(record.value)
+            self._apply(record.value, record.offset)
             self._next_offset = record.offset + 1
         if records:
             async with self._changed:
                 self._changed.notify_all()
 
-    def _apply(self, value: bytes) -> None:
+    def _apply(self, value: bytes, record_at: int) -> None:
         try:
             record = codec.decode_record(value)
             if record.type != DEFINITION_CHANGED:
@@ -128,5 +133,6 @@ class DefinitionsFollower:
             self.catalogue.apply(
                 record.workspace, record.definitionsrevision, change.kind, change.name, spec
             )
-        except (msgspec.DecodeError, RefusedError) as error:
-            _log.error("a definition in the topic is not understood", error=str(error))
+        except (msgspec.DecodeError, ArithmeticError, RecursionError, RefusedError) as error:
+            self.not_understood.append(f"definition record {record_at}: {error}")
+            _log.error("a definition in the topic is not understood", record=record_at)

@@ -5,7 +5,8 @@ away by themselves; a migration runs once, in order, under an advisory lock, and
 refused.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,8 @@ Pool = AsyncConnectionPool[Session]
 
 STATEMENT_TIMEOUT_MS = 60_000
 """One statement; the largest batch of 20,000 records needs well under a second."""
+WHOLE_TABLE_TIMEOUT_MS = 3_600_000
+"""One statement over a whole table, where an operator asked for it."""
 IDLE_IN_TRANSACTION_MS = 5_000
 """A process frozen in mid-transaction loses its locks after this long."""
 CONNECTION_CHECK_MS = 1_000
@@ -56,7 +59,7 @@ class MigrationChangedError(Exception):
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated() -> Generator[None]:
     """Turn psycopg's errors into the two decisions: again, or never.
 
     What is neither (a programming error) goes through as it is and stops the process.
@@ -77,8 +80,8 @@ def _reason(error: psycopg.Error) -> str:
     return f"{type(error).__name__}: {primary or str(error).splitlines()[0] if str(error) else ''}"
 
 
-async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA, autocommit: bool = True) -> Session:
-    """Open a session of our own, unqualified names resolving in ``schema``.
+async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA) -> Session:
+    """Open an autocommit session of our own, unqualified names resolving in ``schema``.
 
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
@@ -86,7 +89,7 @@ async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA, autocommit: bo
     with translated():
         session = await AsyncConnection.connect(
             conninfo,
-            autocommit=autocommit,
+            autocommit=True,
             options=f"{_OPTIONS} -c search_path={schema}",
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
@@ -94,10 +97,20 @@ async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA, autocommit: bo
     return session
 
 
+_LONG: LiteralString = """
+SELECT set_config('statement_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', '0', false)"""
+
+
+async def allow_long_statements(session: Session) -> None:
+    """Let a session that walks whole tables take its time."""
+    await session.execute(_LONG, (str(WHOLE_TABLE_TIMEOUT_MS),))
+
+
 @asynccontextmanager
 async def open_pool(
     conninfo: str, *, schema: str = CONTROL_SCHEMA, size_max: int = POOL_SIZE_MAX
-) -> AsyncIterator[Pool]:
+) -> AsyncGenerator[Pool]:
     """Open a pool of autocommit sessions for as long as the block runs."""
     pool = AsyncConnectionPool(
         conninfo,
@@ -137,7 +150,7 @@ async def migrate(session: Session, schema: str, *folders: Path) -> list[str]:
     Raises:
         MigrationChangedError: a file that ran before has other contents now.
     """
-    files = [path for folder in folders for path in sorted(folder.glob("*.sql"))]
+    files = await asyncio.to_thread(_files_of, folders)
     ran: list[str] = []
     async with session.transaction():
         await session.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
@@ -147,15 +160,22 @@ async def migrate(session: Session, schema: str, *folders: Path) -> list[str]:
         await session.execute(_MIGRATIONS_TABLE)
         rows = await (await session.execute(_FIND_APPLIED)).fetchall()
         applied: dict[str, str] = {row[0]: row[1] for row in rows}
-        for path in files:
-            if await _run_once(session, path, applied):
-                ran.append(path.name)
+        for name, text in files.items():
+            if await _run_once(session, name, text, applied):
+                ran += [name]
     return ran
 
 
-async def _run_once(session: Session, path: Path, applied: dict[str, str]) -> bool:
-    text = path.read_bytes()
-    name, digest = f"{path.parent.parent.name}/{path.name}", sha256(text).hexdigest()
+def _files_of(folders: Sequence[Path]) -> dict[str, bytes]:
+    return {
+        f"{path.parent.parent.name}/{path.name}": path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.glob("*.sql"))
+    }
+
+
+async def _run_once(session: Session, name: str, text: bytes, applied: dict[str, str]) -> bool:
+    digest = sha256(text).hexdigest()
     if name in applied:
         if applied[name] != digest:
             raise MigrationChangedError(name)

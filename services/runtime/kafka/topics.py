@@ -73,7 +73,7 @@ async def _create(
             for topic in topics
         ]
     )
-    for name, code, *_ in answer.topic_errors:
+    for name, code, *_ in answer.topic_errors:  # pyright: ignore[reportAttributeAccessIssue]
         if code not in (0, TOPIC_EXISTS):  # another process may have been quicker
             raise TopicMismatchError([f"{name}: {for_code(code).__name__}"])
 
@@ -114,7 +114,7 @@ async def _configs(
     return [
         (name, [(entry[0], entry[1]) for entry in entries])
         for answer in answers
-        for _, _, _, name, entries in answer.resources
+        for _, _, _, name, entries in answer.resources  # pyright: ignore[reportAttributeAccessIssue]
     ]
 
 
