@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
 from ipaddress import ip_network
 
@@ -43,6 +44,10 @@ from services.stack.supervisor import Supervisor
 
 SERVER_READY_SECONDS = 120.0  # 3 on a machine at rest, 30 on one that is busy elsewhere
 PROCESS_READY_SECONDS = 120.0  # 4 at rest: imports, the group, the definitions topic
+DEFINITIONS_KNOWN_SECONDS = 15.0  # a tenth at rest
+DEFINITIONS_POLL_SECONDS = 0.1
+SAMPLE_EVENT = b"""{"event": "left_review", "metadata": {"review_type": "video", "rating": 5},
+ "customer": {"source_id": "somebody"}}"""
 MASTER_KEY_BYTES = 32
 LOOPBACK_NETWORKS = (ip_network("127.0.0.0/8"),)
 START_ERRORS = (
@@ -123,13 +128,12 @@ class _Run:
         settings = await self._with_servers(settings, folder)
         await self._prepare(settings)
         await self._start_processes(settings, folder, ports)
-        story = Story(
-            self._console, LocalApi(front_door_url(settings), settings.admin_key.get_secret_value())
-        )
+        api = LocalApi(front_door_url(settings), settings.admin_key.get_secret_value())
+        story = Story(self._console, api)
         receiver = Receiver(ports["receiver"], secret, story.show_webhook)
         await receiver.start()
         try:
-            await self._apply_samples(settings, folder, receiver.url, secret)
+            await self._apply_samples(api, folder, receiver.url, secret)
             self._greet(settings, folder, receiver, key_is_new=key_is_new)
             await story.follow()
         finally:
@@ -215,17 +219,17 @@ class _Run:
         self._console.print(f"  {name} is ready", style="dim")
 
     async def _apply_samples(
-        self, settings: Settings, folder: DataFolder, url: str, secret: str
+        self, api: LocalApi, folder: DataFolder, url: str, secret: str
     ) -> None:
         """Apply the samples once; later starts only tell where the receiver has moved."""
         marker = folder.path / "samples-applied"
         told = marker.read_text() if marker.exists() else None
-        if told == url:
-            return
-        render = sample_definitions if told is None else receiver_endpoint
-        api = LocalApi(front_door_url(settings), settings.admin_key.get_secret_value())
-        await api.apply(render(receiver_url=url, receiver_secret=secret))
-        marker.write_text(url)
+        revision = 0
+        if told != url:
+            render = sample_definitions if told is None else receiver_endpoint
+            revision = await api.apply(render(receiver_url=url, receiver_secret=secret))
+            marker.write_text(url)
+        await _until_known(api, revision)
 
     def _greet(
         self, settings: Settings, folder: DataFolder, receiver: Receiver, *, key_is_new: bool
@@ -240,6 +244,15 @@ class _Run:
         self._console.print(
             GREETING.format(url=url, receiver=receiver.url, admin_key=shown, key=key), markup=False
         )
+
+
+async def _until_known(api: LocalApi, revision: int) -> None:
+    """Return once the gateway has read the definitions: they reach it by the log."""
+    deadline = time.monotonic() + DEFINITIONS_KNOWN_SECONDS
+    while not await api.would_accept(SAMPLE_EVENT, revision=revision):
+        if time.monotonic() > deadline:
+            return  # the samples may have been changed: it is not for the start to judge
+        await asyncio.sleep(DEFINITIONS_POLL_SECONDS)
 
 
 def _check_mode(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -37,21 +38,37 @@ class LocalApi:
         answer = await asyncio.to_thread(self._call, "GET", path, None, None)
         return _decoded(answer, type_)
 
-    async def apply(self, documents: str) -> None:
-        """Send definitions, YAML, all or none.
+    async def apply(self, documents: str) -> int:
+        """Send definitions, YAML, all or none; answers their revision.
 
         Raises:
             LocalCallError: they were refused.
         """
-        body = documents.encode()
-        path = "/v1/definitions"
-        await asyncio.to_thread(self._call, "POST", path, body, "application/yaml")
+        answer = await asyncio.to_thread(
+            self._call, "POST", "/v1/definitions", documents.encode(), "application/yaml"
+        )
+        return _decoded(answer, _Applied).revision
 
-    def _call(self, method: str, path: str, body: bytes | None, form: str | None) -> bytes:
-        headers = {
-            "Authorization": f"Bearer {self._key}",
-            **({"Content-Type": form} if form else {}),
-        }
+    async def would_accept(self, event: bytes, *, revision: int) -> bool:
+        """Return whether the event would be accepted by definitions of that revision or newer."""
+        path, wanted = "/v1/events?dry_run=true", {"Upshot-Definitions-Revision": str(revision)}
+        try:
+            await asyncio.to_thread(self._call, "POST", path, event, "application/json", wanted)
+        except LocalCallError:
+            return False
+        return True
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        form: str | None,
+        more: Mapping[str, str] | None = None,
+    ) -> bytes:
+        headers = {"Authorization": f"Bearer {self._key}", **(more or {})}
+        if form:
+            headers["Content-Type"] = form
         request = urllib.request.Request(  # noqa: S310 - the stack's own address
             f"{self.url}{path}", data=body, method=method, headers=headers
         )
@@ -66,6 +83,10 @@ class LocalApi:
         except OSError as away:
             msg = f"{method} {path}: {away}"
             raise LocalCallError(msg) from away
+
+
+class _Applied(msgspec.Struct, frozen=True, kw_only=True):
+    revision: int
 
 
 def answers_ready(url: str) -> bool:
