@@ -33,7 +33,10 @@ class NotAllowedError(ProblemError):
 
 
 class Matcher:
-    """Finds routes; literal segments win over parameters, whole segments over ``{name*}``."""
+    """Finds routes: the first pattern that fits a path decides.
+
+    Literal segments win over parameters, whole segments over ``{name*}``.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         by_path: dict[str, dict[Method, Route]] = {}
@@ -56,7 +59,6 @@ class Matcher:
             raise ProblemError(not_found("No path of this API is so long."))
         segments = [_decoded(each) for each in raw_path.split(b"/")[1:]]
         wanted = "GET" if method == "HEAD" else method
-        allowed: set[str] = set()
         for pattern, methods in self._patterns:
             path = _fit(pattern, segments)
             if path is None:
@@ -64,12 +66,12 @@ class Matcher:
             for known, route in methods.items():
                 if known == wanted:
                     return Found(route, path)
-            allowed |= methods.keys()
-        if allowed:
-            raise NotAllowedError(
-                tuple(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
-            )
+            raise NotAllowedError(tuple(sorted({*methods, *_implied(methods)})))
         raise ProblemError(not_found("No such path."))
+
+
+def _implied(methods: Mapping[Method, Route]) -> tuple[str, ...]:
+    return ("HEAD",) if "GET" in methods else ()
 
 
 def _rank(pattern: tuple[str, ...]) -> tuple[object, ...]:

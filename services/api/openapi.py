@@ -193,8 +193,12 @@ def _parameter_schema(param: Param) -> JsonObject:
             return {"type": "boolean"}
         case "time":
             return {"type": "string", "format": "date-time"}
-        case "position" | "text":
-            text: JsonObject = {"type": "string", "maxLength": param.chars_max}
+        case "text":
+            text: JsonObject = {"type": "string"}
+            if param.pattern is not None:
+                return text | {"pattern": param.pattern}
+            if not param.repeated:
+                text["maxLength"] = param.chars_max
             if param.choices:
                 text["enum"] = list(param.choices)
             return text

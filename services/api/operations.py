@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, LiteralString
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from uuid_utils import uuid7
 
 from contracts.administration import OPERATION_REQUESTED, OperationRequested, OperationVerb
 from contracts.cloudevent import CloudEvent
 from contracts.codec import encode, raw
+from contracts.decimals import exact_number
 from contracts.definitions.fields import Document
 from contracts.topics import OPERATIONS, TOPICS
 from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
@@ -37,7 +38,9 @@ class OperationDocument(Document):
 
     verb: OperationVerb
     projection: Literal["customers", "loyalty", "dispatcher"]
-    generation: Annotated[int, Field(ge=1, le=GENERATION_MAX)] | None = None
+    generation: (
+        Annotated[int, BeforeValidator(exact_number), Field(ge=1, le=GENERATION_MAX)] | None
+    ) = None
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):

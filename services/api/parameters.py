@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 
 from contracts.conditions.operators import parse_time
 from contracts.errors import Fault, RefusedError, pointer_to, refuse
-from contracts.places import parse_position
 from services.api.call import Value
 from services.api.json_text import checked_text
 from services.api.routes import Param, PathParam, Route
@@ -115,11 +114,6 @@ def _parsed(param: Param, text: str, pointer: str) -> Value:
             return text == "true"
         case "time":
             return _time(text, pointer)
-        case "position":
-            try:
-                return str(parse_position(text))
-            except ValueError as error:
-                raise refuse(pointer, "position", "is not topic/partition/offset") from error
 
 
 def _integer(param: Param, text: str, pointer: str) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.api.call import Call, Reply
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
-Form = Literal["text", "integer", "boolean", "time", "position"]
+Form = Literal["text", "integer", "boolean", "time"]
 ServedBy = Literal["api", "gateway"]
 Projection = Literal["customers", "loyalty", "dispatcher"]
 
@@ -34,7 +34,10 @@ TEXT_CHARS_MAX: Final = 1024
 
 
 class Param(msgspec.Struct, frozen=True, kw_only=True):
-    """A parameter of the query or a header; ``least`` and ``most`` bound an integer."""
+    """A parameter of the query or a header; ``least`` and ``most`` bound an integer.
+
+    ``pattern`` describes what the route itself checks.
+    """
 
     name: str
     description: str
@@ -43,6 +46,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 0
     most: int = 2**63 - 1
     chars_max: int = TEXT_CHARS_MAX
+    pattern: str | None = None
     required: bool = False
     repeated: bool = False
 

@@ -26,6 +26,7 @@ WAIT_PARAMS: Final = (
         name=WAIT_FOR,
         description="Positions (`topic/partition/offset`, repeatable or comma-separated) that the "
         "read model must have passed before it answers.",
+        pattern=rf"^({'|'.join(topic.name for topic in TOPICS)})/[0-9]{{1,6}}/[0-9]{{1,18}}$",
         repeated=True,
     ),
     Param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ name: left_review
 spec: {}
 """
 
-    async def apply(query: str = "") -> dict[str, object]:
+    async def apply(query: str = "") -> Any:
         answer = await api.admin.send(
             "POST", f"/v1/definitions{query}", text, media="application/yaml"
         )
@@ -103,7 +104,7 @@ spec: {}
 
 
 async def test_an_undefined_reference_is_named_by_its_pointer(api: RunningApi) -> None:
-    documents = [
+    documents: list[object] = [
         {"kind": "event_type", "name": "signed_up", "spec": {}},
         {"kind": "distribution", "name": "d", "spec": {"on": {"event": "nobody_sends"}}},
     ]
@@ -162,7 +163,9 @@ async def test_an_endpoint_that_was_read_can_be_written_again(api: RunningApi) -
 
 
 async def test_a_page_follows_the_page_before(api: RunningApi) -> None:
-    documents = [{"kind": "event_type", "name": f"e{at}", "spec": {}} for at in range(5)]
+    documents: list[object] = [
+        {"kind": "event_type", "name": f"e{at}", "spec": {}} for at in range(5)
+    ]
     await api.admin.post("/v1/definitions", documents)
 
     names: list[str] = []

@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 import pytest
+from psycopg import sql
 
 from contracts.codec import decode_record
+from contracts.places import Position
 from projections.kernel import generations
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.producer import Outgoing
@@ -40,12 +42,17 @@ async def live(api: RunningApi, database: str) -> str:
     return made.schema
 
 
+def _moved(schema: str) -> sql.Composed:
+    statement = sql.SQL("UPDATE {} SET next_offset = %s WHERE partition = %s")
+    return statement.format(sql.Identifier(schema, "checkpoints"))
+
+
 async def test_a_projection_tells_its_lag(api: RunningApi, live: str) -> None:
     await api.api.producer.append(
         "customer.events", 1, [Outgoing(b"k", b"{}")] * 3, deadline_seconds=5
     )
     async with api.api.session() as session:
-        await session.execute(f"UPDATE {live}.checkpoints SET next_offset = 1 WHERE partition = 1")
+        await session.execute(_moved(live), (1, 1))
 
     answer = await api.admin.get("/v1/projections")
 
@@ -58,14 +65,12 @@ async def test_a_projection_tells_its_lag(api: RunningApi, live: str) -> None:
 
 
 async def test_a_read_waits_for_the_position_it_names(api: RunningApi, live: str) -> None:
-    from services.api.progress import Position  # noqa: PLC0415
-
     waiting = asyncio.create_task(
         api.api.progress.wait("customers", [Position("customer.events", 2, 4)], 10)
     )
     early = await api.api.progress.wait("customers", [Position("customer.events", 2, 4)], 0.05)
     async with api.api.session() as session:
-        await session.execute(f"UPDATE {live}.checkpoints SET next_offset = 5 WHERE partition = 2")
+        await session.execute(_moved(live), (5, 2))
 
     assert early is False
     assert await waiting is True
@@ -116,7 +121,9 @@ async def test_dead_letters_are_of_ones_own_workspace(api: RunningApi, live: str
     async with api.api.session() as session:
         for offset, record in enumerate(letters):
             await session.execute(
-                f"INSERT INTO {live}.dead_letters VALUES (0, %s, %s, 'data', 'broken', %b, %b)",
+                sql.SQL("INSERT INTO {} VALUES (0, %s, %s, 'data', 'broken', %b, %b)").format(
+                    sql.Identifier(live, "dead_letters")
+                ),
                 (offset, datetime.now(tz=UTC), b"cust_1", record),
             )
 

@@ -59,6 +59,7 @@ NAME = PathParam(
 IF_MATCH = Param(
     name="If-Match",
     description="Revision that the definition must still have, as a bare number; 0 for none.",
+    pattern=r'^"?[0-9]{1,18}"?$',
 )
 DRY_RUN = Param(name="dry_run", description="Answer the plan and change nothing.", form="boolean")
 COMPATIBILITY = Param(

@@ -58,9 +58,12 @@ def test_head_is_answered_as_get() -> None:
     assert MATCHER.find("HEAD", b"/v1/definitions/a").route.method == "GET"
 
 
-def test_a_literal_segment_wins_and_others_stay_reachable() -> None:
+def test_a_literal_segment_wins_over_a_parameter() -> None:
     assert MATCHER.find("POST", b"/v1/deliveries/redrive").route.path == "/v1/deliveries/redrive"
-    assert MATCHER.find("GET", b"/v1/deliveries/redrive").path == {"delivery": "redrive"}
+    with pytest.raises(NotAllowedError) as refused:
+        MATCHER.find("GET", b"/v1/deliveries/redrive")
+
+    assert refused.value.allowed == ("POST",)
 
 
 @pytest.mark.parametrize("path", [b"/", b"", b"/v1", b"/v1/definitions/", b"/v1/definitions//x"])
