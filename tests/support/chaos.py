@@ -1,0 +1,284 @@
+"""Looking inside a running system, and breaking it: its servers, its rows, its processes.
+
+What a test claims is read from Postgres and Kafka directly, so that it does not rest on the queries
+it tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from services.runtime.kafka.consumer import Consumer, Incoming
+from services.stack.ports import LOOPBACK, free_port
+from tests.support.eventually import eventually_sync
+from tests.support.upshot import Upshot
+
+READ_RECORDS_MAX = 5_000
+SETTLE_SECONDS = 120.0  # a backlog after an outage, on a machine that is busy elsewhere
+READY_SECONDS = 90.0  # a processor imports, joins its group and claims its partitions
+OPERATION_SECONDS = 120.0
+PROJECTIONS = ("customers", "loyalty", "dispatcher")
+
+
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition as ``GET /v1/projections`` tells it."""
+
+    partition: int
+    next_offset: int
+    end_offset: int
+    stopped: str | None
+
+
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation as ``GET /v1/projections`` tells it."""
+
+    name: str
+    generation: int
+    state: str
+    partitions: list[Partition]
+    lag_records: int
+
+
+class ProjectionList(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of ``GET /v1/projections``."""
+
+    data: list[Projection]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """One compared table."""
+
+    table: str
+    live_rows: int
+    next_rows: int
+    equal: bool
+    only_live: list[str] = []
+    only_next: list[str] = []
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compare found."""
+
+    equal: bool
+    tables: list[Table]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation as the api tells it."""
+
+    id: str
+    state: str
+    report: msgspec.Raw | None
+
+
+class Inside:
+    """The servers and rows of a running system."""
+
+    def __init__(self, upshot: Upshot) -> None:
+        self.upshot = upshot
+        self.settings = environment_of(upshot.child_pids()["gateway"])
+
+    @property
+    def postgres(self) -> str:
+        """Conninfo of its database."""
+        return self.settings["UPSHOT_POSTGRES"]
+
+    @property
+    def partitions(self) -> range:
+        """Partitions of its partitioned topics."""
+        return range(int(self.settings["UPSHOT_PARTITIONS"]))
+
+    def rows(self, query: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
+        """Answer the rows of a query."""
+        with psycopg.connect(self.postgres, connect_timeout=5) as session:
+            return session.execute(sql.SQL(query), parameters).fetchall()
+
+    def rows_of(
+        self, projection: str, query: LiteralString, *parameters: object
+    ) -> list[tuple[object, ...]]:
+        """Answer the rows of a query in the live generation of a projection."""
+        with psycopg.connect(self.postgres, connect_timeout=5) as session:
+            session.execute(sql.SQL("SET search_path TO {}").format(self.schema(projection)))
+            return session.execute(sql.SQL(query), parameters).fetchall()
+
+    def schema(self, projection: str) -> sql.Identifier:
+        """Name the schema of a projection's live generation."""
+        ((number,),) = self.rows(
+            "SELECT generation FROM upshot.generations WHERE projection = %s AND state = 'live'",
+            projection,
+        )
+        return sql.Identifier(f"{projection}_g{number}")
+
+    def records(self, topic: str, partitions: Sequence[int] | None = None) -> list[Incoming]:
+        """Read a topic from its start to its present end, partition by partition."""
+        wanted = list(self.partitions if partitions is None else partitions)
+        return asyncio.run(_read(self.settings["UPSHOT_KAFKA"], topic, wanted))
+
+    def projections(self) -> list[Projection]:
+        """Read ``GET /v1/projections``; an outage is "not yet" for ``eventually_sync``."""
+        answer = self.upshot.request("GET", "/v1/projections")
+        assert answer.status == 200, answer.body
+        return msgspec.json.decode(answer.body, type=ProjectionList).data
+
+    def live(self, projection: str) -> Projection:
+        """Find the live generation of a projection."""
+        found = [each for each in self.projections() if each.name == projection]
+        return next(each for each in found if each.state == "live")
+
+    def wait_until_settled(self, deadline_seconds: float = SETTLE_SECONDS) -> None:
+        """Return once everything appended is applied, relayed and delivered."""
+        eventually_sync(self._is_settled, deadline_seconds)
+
+    def _is_settled(self) -> bool:
+        try:
+            before = self._ends()
+            waiting = {each: self._waiting(each) for each in PROJECTIONS}
+            ((unappended, undelivered),) = self.rows(_DELIVERIES_WAITING)
+            after = self._ends()
+        except (OSError, psycopg.OperationalError) as error:
+            raise AssertionError("a server is away") from error
+        assert before == after, f"it goes on: {before}, {after}"
+        assert not any(waiting.values()), f"outboxes wait: {waiting}"
+        assert (unappended, undelivered) == (0, 0), f"{unappended}, {undelivered} wait"
+        return True
+
+    def _ends(self) -> dict[str, list[int]]:
+        live = [each for each in self.projections() if each.state == "live"]
+        stopped = {
+            (each.name, part.partition): part.stopped
+            for each in live
+            for part in each.partitions
+            if part.stopped
+        }
+        assert not stopped, str(stopped)
+        behind = {each.name: each.lag_records for each in live if each.lag_records}
+        assert not behind, f"records wait: {behind}"
+        return {each.name: [part.end_offset for part in each.partitions] for each in live}
+
+    def _waiting(self, projection: str) -> object:
+        ((count,),) = self.rows_of(projection, "SELECT count(*) FROM outbox")
+        return count
+
+    def operate(self, verb: str, projection: str) -> msgspec.Raw:
+        """Ask for an operation and wait for its report; it must succeed."""
+        asked = self.upshot.request(
+            "POST", "/v1/operations", json.dumps({"verb": verb, "projection": projection})
+        )
+        assert asked.status == 202, asked.body
+        operation = msgspec.json.decode(asked.body, type=Operation).id
+
+        def ended() -> Operation:
+            answer = self.upshot.request("GET", f"/v1/operations/{operation}")
+            found = msgspec.json.decode(answer.body, type=Operation)
+            assert found.state in {"succeeded", "failed"}, answer.body
+            return found
+
+        done = eventually_sync(ended, OPERATION_SECONDS)
+        assert done.state == "succeeded" and done.report is not None, done
+        return done.report
+
+    def assert_rebuild_equals_live(self, projection: str) -> None:
+        """Rebuild a projection, compare it with the live one, drop it again."""
+        self.operate("rebuild", projection)
+        report = msgspec.json.decode(self.operate("compare", projection), type=Report)
+        self.operate("drop", projection)
+        different = [table for table in report.tables if not table.equal]
+        assert report.equal and not different, different
+
+
+_DELIVERIES_WAITING: LiteralString = """
+SELECT (SELECT count(*) FROM deliveries.unappended),
+    (SELECT count(*) FROM deliveries.deliveries WHERE state <> 'succeeded')"""
+
+
+async def _read(kafka: str, topic: str, partitions: list[int]) -> list[Incoming]:
+    consumer = Consumer(kafka, topic)
+    await consumer.assign(dict.fromkeys(partitions, 0))
+    found: list[Incoming] = []
+    try:
+        for partition, end in (await consumer.end_offsets(partitions)).items():
+            offset = 0
+            while offset < end:
+                for record in await consumer.poll(partition, records_max=READ_RECORDS_MAX):
+                    found.append(record)
+                    offset = record.offset + 1
+    finally:
+        await consumer.stop()
+    return found
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the variables that a process was started with."""
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+class Companion:
+    """One more processor of a running system, started by hand."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log_file = log_file
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+@contextmanager
+def companion(upshot: Upshot, name: str, module: str) -> Generator[Companion]:
+    """Run another process of a processor, with the environment of the first."""
+    port = free_port()
+    environment = environment_of(upshot.child_pids()[name]) | {"UPSHOT_HEALTH_PORT": str(port)}
+    program = environment_program(upshot, name)
+    log_file = upshot.data_dir / "logs" / f"{name}-companion-{port}.log"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [program, "-m", module],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = Companion(process, port, log_file)
+    try:
+        yield started
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            started.kill()
+
+
+def environment_program(upshot: Upshot, name: str) -> str:
+    """Return the program that a child runs."""
+    pid = upshot.child_pids()[name]
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[0]
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    """GET from a process on loopback: status and body; an outage is "not yet"."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except OSError as error:
+        raise AssertionError(f"port {port} does not answer") from error
+    finally:
+        connection.close()
