@@ -70,17 +70,18 @@ WITH given AS (
             place, partition)
 ), fresh AS (
     INSERT INTO deliveries.messages
-        (id, workspace, customer, event, distribution, logical_time, body, is_owed, created_at)
-    SELECT id, workspace, customer, event, distribution, logical_time, body,
-        endpoint IS NOT NULL, now() FROM given
+        (id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
+            created_at)
+    SELECT id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
+        now() FROM given
     ON CONFLICT ON CONSTRAINT messages_have_an_id DO NOTHING RETURNING id
 ), unappended AS (
     INSERT INTO deliveries.unappended (partition, place, message)
     SELECT g.partition, g.place, g.id FROM given g JOIN fresh USING (id)
 )
 INSERT INTO deliveries.deliveries
-    (id, workspace, endpoint, customer, event, message, place, next_attempt_at, created_at)
-SELECT g.delivery, g.workspace, g.endpoint, g.customer, g.event, g.id, g.place,
+    (id, workspace, endpoint, customer, message, place, next_attempt_at, created_at)
+SELECT g.delivery, g.workspace, g.endpoint, g.customer, g.id, g.place,
     now() + make_interval(secs => %(first_wait_seconds)s), now()
 FROM given g JOIN fresh USING (id)
 WHERE g.endpoint IS NOT NULL"""

@@ -23,8 +23,6 @@ from services.dispatcher.errors import (
 from services.runtime.postgres import Session, translated
 
 STATES: Final[tuple[DeliveryState, ...]] = get_args(DeliveryState)
-REDRIVE_STATES: Final = ("exhausted", "disabled")
-"""What a redrive by filter takes where it names no state."""
 REDRIVE_SET: Final = 5_000
 """Deliveries redriven in one statement."""
 RATE_HOURS: Final = 24
@@ -108,23 +106,20 @@ class After(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS: LiteralString = """
-SELECT d.id, d.message, m.distribution, d.endpoint, d.event, d.customer::text, d.state,
+SELECT d.id, d.message, m.distribution, d.endpoint, m.event, d.customer::text, d.state,
     d.attempts_count, d.next_attempt_at, d.created_at, d.ended_at"""
 
-_FIND: LiteralString = (
-    _COLUMNS
-    + """ FROM deliveries.deliveries d JOIN deliveries.messages m ON m.id = d.message
-WHERE d.workspace = %(workspace)s
-    AND (%(endpoint)s::text IS NULL OR d.endpoint = %(endpoint)s)
-    AND (%(state)s::text IS NULL OR d.state = %(state)s)
-    AND (%(event)s::uuid IS NULL OR d.event = %(event)s)
-    AND (%(customer)s::uuid IS NULL OR d.customer = %(customer)s)
-    AND (%(from)s::timestamptz IS NULL OR d.created_at >= %(from)s)
-    AND (%(to)s::timestamptz IS NULL OR d.created_at < %(to)s)
-    AND (%(after_at)s::timestamptz IS NULL
-        OR (d.created_at, d.id) < (%(after_at)s, %(after_id)s::uuid))
-ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s"""
-)
+_JOINED: LiteralString = """
+FROM deliveries.messages m JOIN deliveries.deliveries d ON d.id = m.delivery"""
+
+_OF_STATE: dict[DeliveryState, LiteralString] = {
+    "pending": "d.state IN ('pending', 'delivering') AND d.state = 'pending'",
+    "delivering": "d.state IN ('pending', 'delivering') AND d.state = 'delivering'",
+    "succeeded": "d.state = 'succeeded'",
+    "exhausted": "d.state IN ('exhausted', 'disabled') AND d.state = 'exhausted'",
+    "disabled": "d.state IN ('exhausted', 'disabled') AND d.state = 'disabled'",
+}
+"""Conditions in the words of the indexes, which hold a few states each."""
 
 _FIND_ONE: LiteralString = (
     _COLUMNS
@@ -163,15 +158,12 @@ _REDRIVE_ALL: LiteralString = """
 UPDATE deliveries.deliveries SET state = 'pending', behind = false, next_attempt_at = %(begun)s,
     attempts_before = attempts_count, ended_at = NULL
 WHERE id IN (
-    SELECT d.id FROM deliveries.deliveries d
+    SELECT d.id FROM deliveries.messages m
+    JOIN deliveries.deliveries d ON d.id = m.delivery
     JOIN deliveries.endpoints e ON e.workspace = d.workspace AND e.name = d.endpoint
-    WHERE d.workspace = %(workspace)s AND e.disabled_at IS NULL
-        AND (%(endpoint)s::text IS NULL OR d.endpoint = %(endpoint)s)
-        AND d.state = ANY (%(states)s)
-        AND (%(from)s::timestamptz IS NULL OR d.created_at >= %(from)s)
-        AND (%(to)s::timestamptz IS NULL OR d.created_at < %(to)s)
+    WHERE e.disabled_at IS NULL
         AND (d.ended_at < %(begun)s OR d.state = 'pending' AND d.next_attempt_at > %(begun)s)
-    LIMIT %(set)s FOR UPDATE OF d SKIP LOCKED)"""
+        AND """
 
 
 async def find_deliveries(
@@ -187,27 +179,49 @@ async def find_deliveries(
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
     """
+    values = _values(workspace, wanted)
+    conditions = _conditions(wanted)
+    if after is not None:
+        conditions.append("(m.created_at, m.delivery) < (%(after_at)s, %(after_id)s)")
+        values |= {"after_at": after.created_at, "after_id": _uuid(delivery_uuid(after.id))}
+    query = _COLUMNS + _JOINED + " WHERE " + " AND ".join(conditions)
+    query += " ORDER BY m.created_at DESC, m.delivery DESC LIMIT %(limit)s"
     with translated():
-        cursor = await session.execute(
-            _FIND,
-            {
-                "workspace": workspace,
-                "endpoint": wanted.endpoint,
-                "state": wanted.state,
-                "event": None
-                if wanted.event is None
-                else _uuid(wanted.event.removeprefix(_EVENT_PREFIX)),
-                "customer": None
-                if wanted.customer is None
-                else _uuid(customer_uuid(wanted.customer)),
-                "from": wanted.created_from,
-                "to": wanted.created_to,
-                "after_at": None if after is None else after.created_at,
-                "after_id": None if after is None else _uuid(delivery_uuid(after.id)),
-                "limit": limit,
-            },
-        )
+        cursor = await session.execute(query, values | {"limit": limit})
         return [_delivery(row) for row in await cursor.fetchall()]
+
+
+def _values(workspace: str, wanted: DeliveryFilter) -> dict[str, object]:
+    event = None if wanted.event is None else _uuid(wanted.event.removeprefix(_EVENT_PREFIX))
+    customer = None if wanted.customer is None else _uuid(customer_uuid(wanted.customer))
+    return {
+        "workspace": workspace,
+        "endpoint": wanted.endpoint,
+        "event": event,
+        "customer": customer,
+        "from": wanted.created_from,
+        "to": wanted.created_to,
+    }
+
+
+def _conditions(wanted: DeliveryFilter) -> list[LiteralString]:
+    """Say what is wanted; both tables are told what both know, so that either index may serve."""
+    conditions: list[LiteralString] = [
+        "m.workspace = %(workspace)s AND d.workspace = %(workspace)s AND m.delivery IS NOT NULL"
+    ]
+    if wanted.endpoint is not None:
+        conditions.append("m.endpoint = %(endpoint)s AND d.endpoint = %(endpoint)s")
+    if wanted.state is not None:
+        conditions.append(_OF_STATE[wanted.state])
+    if wanted.event is not None:
+        conditions.append("m.event = %(event)s")
+    if wanted.customer is not None:
+        conditions.append("m.customer = %(customer)s AND d.customer = %(customer)s")
+    if wanted.created_from is not None:
+        conditions.append("m.created_at >= %(from)s AND d.created_at >= %(from)s")
+    if wanted.created_to is not None:
+        conditions.append("m.created_at < %(to)s AND d.created_at < %(to)s")
+    return conditions
 
 
 async def find_delivery(session: Session, workspace: str, delivery: str) -> DeliveryDetail:
@@ -284,7 +298,7 @@ async def redrive(session: Session, workspace: str, delivery: str) -> Delivery:
 async def redrive_all(session: Session, workspace: str, wanted: DeliveryFilter) -> int:
     """Begin the schedule anew of deliveries by endpoint, state and time; answer how many.
 
-    Without a state those of ``REDRIVE_STATES`` are taken, without an endpoint those of all that are
+    Without a state those exhausted or disabled are taken, without an endpoint those of all that are
     enabled. What ends after the call began is left alone, so that the call ends.
 
     Raises:
@@ -298,17 +312,15 @@ async def redrive_all(session: Session, workspace: str, wanted: DeliveryFilter) 
         await _refuse_disabled(session, workspace, wanted.endpoint)
     with translated():
         begun = await (await session.execute("SELECT clock_timestamp()")).fetchone()
-        values = {
-            "workspace": workspace,
-            "endpoint": wanted.endpoint,
-            "states": list(REDRIVE_STATES if wanted.state is None else (wanted.state,)),
-            "from": wanted.created_from,
-            "to": wanted.created_to,
-            "begun": None if begun is None else begun[0],
-            "set": REDRIVE_SET,
-        }
+        values = _values(workspace, wanted)
+        values |= {"begun": None if begun is None else begun[0], "set": REDRIVE_SET}
+        conditions = _conditions(wanted)
+        if wanted.state is None:
+            conditions.append("d.state IN ('exhausted', 'disabled')")
+        query = _REDRIVE_ALL + " AND ".join(conditions)
+        query += " LIMIT %(set)s FOR UPDATE OF d SKIP LOCKED)"
         total = 0
-        while count := (await session.execute(_REDRIVE_ALL, values)).rowcount:
+        while count := (await session.execute(query, values)).rowcount:
             total += count
     return total
 

@@ -34,7 +34,7 @@ DELETE FROM deliveries.messages m USING old WHERE m.id = old.message"""
 _FORGET_UNOWED: LiteralString = """
 DELETE FROM deliveries.messages WHERE id IN (
     SELECT m.id FROM deliveries.messages m
-    WHERE m.created_at < now() - make_interval(secs => %(kept)s) AND NOT m.is_owed
+    WHERE m.created_at < now() - make_interval(secs => %(kept)s) AND m.delivery IS NULL
     LIMIT %(most)s FOR UPDATE SKIP LOCKED)"""
 _FORGET_HOURS: LiteralString = """
 DELETE FROM deliveries.endpoint_hours WHERE hour < now() - make_interval(secs => %(kept)s)"""

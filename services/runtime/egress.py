@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -30,7 +31,9 @@ KEEP_ALIVE_SECONDS: Final = 15.0
 """An idle connection is closed after this long, so addresses are looked at again."""
 NAME_AGE_SECONDS: Final = 10
 """How long an answer of the name service is used."""
-URL_CHARS_MAX: Final = 2_000
+URL_CHARS_MAX: Final = 2_048
+URLS_MAX: Final = 1_024
+"""URLs kept parsed: those of the endpoints that are sent to."""
 
 Network = IPv4Network | IPv6Network
 AddressFound = tuple[int, int, int, str, tuple[object, ...]]
@@ -136,6 +139,7 @@ class AddressGuard:
         return socket.socket(family=family, type=kind, proto=protocol)
 
 
+@lru_cache(maxsize=URLS_MAX)
 def parse_url(text: str) -> URL:
     """Read a URL that requests can be sent to; whether its address is allowed shows later.
 

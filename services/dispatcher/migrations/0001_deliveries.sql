@@ -1,7 +1,7 @@
 -- The queue of deliveries. The rows are the queue: whatever stops, nothing is owed that is not here.
 -- No generation and no rebuild: a replay writes none of it.
 
-CREATE TABLE messages (
+CREATE TABLE messages (                  -- never updated, so what is searched by has its indexes here
     id uuid CONSTRAINT messages_have_an_id PRIMARY KEY,
     workspace text NOT NULL,
     customer uuid NOT NULL,
@@ -9,9 +9,20 @@ CREATE TABLE messages (
     distribution text NOT NULL,
     logical_time timestamptz NOT NULL,
     body bytea NOT NULL,                 -- the exact bytes that are signed, sent and appended
-    is_owed boolean NOT NULL,            -- to an endpoint, not to the topic alone
-    created_at timestamptz NOT NULL
+    endpoint text,                       -- null: owed to nobody, only the topic bears it
+    delivery uuid,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT messages_owed_have_a_delivery CHECK ((endpoint IS NULL) = (delivery IS NULL))
 );
+CREATE INDEX messages_by_time ON messages (workspace, created_at DESC, delivery DESC)
+    WHERE delivery IS NOT NULL;
+CREATE INDEX messages_by_endpoint
+    ON messages (workspace, endpoint, created_at DESC, delivery DESC)
+    WHERE delivery IS NOT NULL;
+CREATE INDEX messages_by_customer
+    ON messages (workspace, customer, created_at DESC, delivery DESC)
+    WHERE delivery IS NOT NULL;
+CREATE INDEX messages_by_event ON messages (workspace, event) WHERE delivery IS NOT NULL;
 CREATE INDEX messages_by_age ON messages USING brin (created_at);
 
 CREATE TABLE deliveries (
@@ -19,7 +30,6 @@ CREATE TABLE deliveries (
     workspace text NOT NULL,
     endpoint text NOT NULL,
     customer uuid NOT NULL,
-    event uuid NOT NULL,
     message uuid NOT NULL,
     place bigint NOT NULL,               -- offset of the cause: the order within a customer
     state text NOT NULL DEFAULT 'pending'
@@ -46,10 +56,8 @@ CREATE INDEX deliveries_behind ON deliveries (workspace, endpoint) WHERE behind;
 CREATE INDEX deliveries_lines ON deliveries (workspace, endpoint, customer, place, id)
     WHERE state IN ('pending', 'delivering');
 CREATE INDEX deliveries_claimed ON deliveries (claimed_until) WHERE state = 'delivering';
-CREATE INDEX deliveries_by_time ON deliveries (workspace, created_at DESC, id DESC);
-CREATE INDEX deliveries_by_endpoint ON deliveries (workspace, endpoint, created_at DESC, id DESC);
-CREATE INDEX deliveries_by_customer ON deliveries (workspace, customer, created_at DESC, id DESC);
-CREATE INDEX deliveries_by_event ON deliveries (workspace, event);
+CREATE INDEX deliveries_failed ON deliveries (workspace, endpoint, created_at)
+    WHERE state IN ('exhausted', 'disabled');
 CREATE INDEX deliveries_by_age ON deliveries USING brin (created_at);
 
 CREATE TABLE attempts (
