@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="See what could not be applied.")
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that a projection could not apply; ``record`` stands on a single one."""
+    """A record that a projection could not apply; ``record`` is empty in a list."""
 
     id: str
     projection: str
@@ -31,7 +31,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     record_id: str | None = None
     type: str | None = None
-    record: msgspec.Raw | None = None
+    record: msgspec.Raw = msgspec.Raw()
 
 
 @app.command("list")
@@ -80,5 +80,5 @@ def show_dead_letter(
         ("detail", found.detail),
     ):
         screen.say(f"{name:<11} {'-' if value is None else value}")
-    if found.record is not None:
+    if bytes(found.record):
         screen.say(msgspec.json.format(bytes(found.record), indent=2).decode())

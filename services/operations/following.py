@@ -42,14 +42,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation; ``report`` is its verb's own once it has ended."""
+    """An operation; ``report`` is its verb's own once it has ended, JSON null before."""
 
     id: str
     projection: str
     verb: str
     state: str
     progress: RebuildProgress
-    report: msgspec.Raw | None = None
+    report: msgspec.Raw
 
 
 def carry_out(
@@ -74,7 +74,7 @@ def carry_out(
     except KeyboardInterrupt as stop:
         msg = f"Stopped looking. {_goes_on(client, asked)}"
         raise CommandError(msg) from stop
-    if ended.report is None or ended.state != "succeeded":
+    if ended.state != "succeeded":
         raise CommandError(_failure(ended))
     return ended.report
 
@@ -151,8 +151,7 @@ def _module(projection: str) -> str:
 
 
 def _failure(ended: Operation) -> str:
-    reason = "no reason was given" if ended.report is None else _reason(ended.report)
-    return f"{ended.verb} of {ended.projection} failed: {reason} (operation {ended.id})"
+    return f"{ended.verb} of {ended.projection} failed: {_reason(ended.report)} ({ended.id})"
 
 
 def _reason(report: msgspec.Raw) -> str:

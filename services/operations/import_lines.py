@@ -48,10 +48,10 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Identity(msgspec.Struct, frozen=True):
-    """The identities that a producer may have given."""
+    """The identities that a producer may have given; empty where the key is missing."""
 
-    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    external_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    id: msgspec.Raw = msgspec.Raw()
+    external_id: msgspec.Raw = msgspec.Raw()
 
 
 _decode_identity = msgspec.json.Decoder(_Identity).decode
@@ -120,7 +120,7 @@ def identified(line: Line, import_id: str) -> bytes:
         return line.text  # refused where it is sent, with the place of the fault
     if not (_is_absent(given.id) and _is_absent(given.external_id)):
         return line.text
-    text = line.text if given.id is msgspec.UNSET else _without_id(line.text)
+    text = _without_id(line.text) if bytes(given.id) else line.text
     if text is None:
         return line.text
     rest = text[1:].lstrip(_BLANKS)
@@ -129,8 +129,8 @@ def identified(line: Line, import_id: str) -> bytes:
     return made if len(made) <= EVENT_BYTES_MAX else line.text
 
 
-def _is_absent(value: msgspec.Raw | msgspec.UnsetType) -> bool:
-    return value is msgspec.UNSET or bytes(value) == b"null"
+def _is_absent(value: msgspec.Raw) -> bool:
+    return bytes(value) in {b"", b"null"}
 
 
 def _without_id(text: bytes) -> bytes | None:
