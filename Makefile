@@ -25,7 +25,7 @@ chaos: environment      ## kill and freeze processes under load, then look for w
 	@$(IN)/pytest -m long tests/chaos $(ARGS)
 
 schemas: environment    ## write the generated documents under contracts/schemas
-	@$(IN)/python -m services.operations.schemas
+	@$(IN)/python -m services.api.schemas
 
 lock: environment       ## bring uv.lock in line with pyproject.toml
 	@$(IN)/python .ci/lock.py $(ARGS)
