@@ -12,7 +12,7 @@ from psycopg import sql
 
 from projections.kernel.checkpoint import LOG_START, Progress
 from projections.kernel.errors import ModelVersionError
-from services.runtime.postgres import Session, migrate
+from services.runtime.postgres import Session, migrate, translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -70,8 +70,13 @@ WHERE projection = %s AND generation = %s AND state = 'building'"""
 
 
 async def standing(session: Session, projection: str) -> list[Generation]:
-    """List the generations of a projection that are not dropped."""
-    rows = await (await session.execute(_LIST, (projection,))).fetchall()
+    """List the generations of a projection that are not dropped.
+
+    Raises:
+        DatabaseUnavailableError: Postgres is away.
+    """
+    with translated():
+        rows = await (await session.execute(_LIST, (projection,))).fetchall()
     return [
         Generation(
             projection=row[0], number=row[1], state=row[2], model_version=row[3], partitions=row[4]
@@ -88,7 +93,19 @@ async def live(session: Session, projection: str) -> Generation | None:
 async def ensure_live(
     session: Session, projection: str, *, version: int, partitions: int, migrations: Path
 ) -> Generation:
-    """Find the live generation, or make the first one; bring its tables up to date."""
+    """Find the live generation, or make the first one; bring its tables up to date.
+
+    Raises:
+        DatabaseUnavailableError: Postgres is away.
+        ModelVersionError: the live one was written by another version of the model.
+    """
+    with translated():
+        return await _ensure_live(session, projection, version, partitions, migrations)
+
+
+async def _ensure_live(
+    session: Session, projection: str, version: int, partitions: int, migrations: Path
+) -> Generation:
     async with session.transaction():
         await session.execute(_LOCK, (projection,))
         found = await live(session, projection)
