@@ -2,7 +2,7 @@
 
 Guarantee: a sealed blob opens only under its customer's own key and only as that customer's (the
 id is associated data); a customer's key rests wrapped by the master key. AES-GCM-SIV throughout:
-a nonce drawn twice would tell no more than that two plain texts are equal.
+a nonce used twice would tell no more than that two plain texts are equal.
 """
 
 import binascii
@@ -11,6 +11,7 @@ import time
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Collection
+from hashlib import blake2b
 from typing import Final, LiteralString
 
 from cryptography.exceptions import InvalidTag
@@ -27,6 +28,7 @@ CACHE_MAX: Final = 100_000
 """Keys held by one process: about 30 MB."""
 
 _WRAPPING: Final = b"upshot customer key"
+_NONCE_PERSON: Final = b"upshot nonce"
 _CUSTOMER_PREFIX: Final = "cust_"
 
 
@@ -59,7 +61,7 @@ class MasterKey(bytes):
 
     def wrap(self, plain: bytes) -> bytes:
         """Seal a secret of ours for the database."""
-        return _encrypt(bytes(self), plain, _WRAPPING)
+        return _encrypt(bytes(self), plain, _WRAPPING, os.urandom(NONCE_BYTES))
 
     def unwrap(self, sealed: bytes) -> bytes:
         """Open what ``wrap`` sealed; raises ``UnsealError`` under another master key."""
@@ -76,8 +78,14 @@ def new_key() -> bytes:
 
 
 def seal(key: bytes, customer: CustomerId, plain: bytes) -> str:
-    """Seal under a customer's key; answers base64."""
-    return b64encode(_encrypt(key, plain, customer.encode())).decode()
+    """Seal under a customer's key; answers base64.
+
+    The nonce is a keyed digest of what is sealed: the same text gives the same blob, so a version
+    that was sent again compares equal to the one that stands. That two blobs of one customer are
+    equal is all it tells; no nonce serves two texts.
+    """
+    nonce = blake2b(plain, digest_size=NONCE_BYTES, key=key, person=_NONCE_PERSON).digest()
+    return b64encode(_encrypt(key, plain, customer.encode(), nonce)).decode()
 
 
 def unseal(key: bytes, customer: CustomerId, blob: str) -> bytes:
@@ -93,8 +101,7 @@ def unseal(key: bytes, customer: CustomerId, blob: str) -> bytes:
     return _decrypt(key, sealed, customer.encode())
 
 
-def _encrypt(key: bytes, plain: bytes, associated: bytes) -> bytes:
-    nonce = os.urandom(NONCE_BYTES)
+def _encrypt(key: bytes, plain: bytes, associated: bytes, nonce: bytes) -> bytes:
     return nonce + AESGCMSIV(key).encrypt(nonce, plain, associated)
 
 
