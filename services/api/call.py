@@ -30,7 +30,10 @@ LIMIT_MAX: Final = 500
 """Rows of one page of a list."""
 
 CURSOR: Final = Param(
-    name="cursor", description="`next_cursor` of the page before.", chars_max=2048
+    name="cursor",
+    description="`next_cursor` of the page before; blank for the first.",
+    chars_max=2048,
+    blank_is_absent=True,
 )
 LIMIT: Final = Param(
     name="limit",

@@ -37,8 +37,8 @@ def document_schema(kind: type[Document], template: str = REF) -> tuple[str, dic
     )
     parts = made.pop("$defs", {})
     assert isinstance(parts, dict), "definitions of a schema are an object"
-    components = {name: _exact(_object(each)) for name, each in parts.items()}
-    return kind.__name__, {kind.__name__: _exact(made), **components}
+    documents = {kind.__name__: made, **{name: _object(each) for name, each in parts.items()}}
+    return kind.__name__, {name: _nullable(_exact(each)) for name, each in documents.items()}
 
 
 def definition_schemas() -> dict[str, JsonObject]:
@@ -118,6 +118,28 @@ def _ref(name: str) -> JsonObject:
 def _object(value: object) -> JsonObject:
     """A schema as plain JSON of our own."""
     return decode_object(encode(value))
+
+
+def _nullable(schema: JsonObject) -> JsonObject:
+    """Say of a document that a null field counts as absent, and what is taken of a later field."""
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return schema
+    for name, each in properties.items():
+        if isinstance(required, list) and name in required:
+            continue
+        assert isinstance(each, dict), "a property's schema is an object"
+        if each.get("type") == "null":
+            properties[name] = {"enum": [None, [], {}], "description": "Not supported yet."}
+        elif not _takes_null(each):
+            properties[name] = {"anyOf": [each, {"type": "null"}]}
+    return schema
+
+
+def _takes_null(schema: JsonObject) -> bool:
+    options = schema.get("anyOf")
+    says_a_type = any(key in schema for key in ("type", "enum", "const", "$ref", "anyOf"))
+    return not says_a_type or (isinstance(options, list) and {"type": "null"} in options)
 
 
 def _exact(value: JsonObject) -> JsonObject:

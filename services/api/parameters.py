@@ -87,7 +87,7 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
 
 
 def _value(param: Param, texts: list[str], pointer: str) -> Value | None:
-    if not texts:
+    if not texts or (param.blank_is_absent and texts == [""]):
         if param.required:
             raise refuse(pointer, "required", "is required")
         return None

@@ -36,7 +36,8 @@ TEXT_CHARS_MAX: Final = 1024
 class Param(msgspec.Struct, frozen=True, kw_only=True):
     """A parameter of the query or a header; ``least`` and ``most`` bound an integer.
 
-    ``pattern`` describes what the route itself checks.
+    ``pattern`` describes what the route itself checks; a blank one that ``blank_is_absent`` counts
+    as not given.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str | None = None
     required: bool = False
     repeated: bool = False
+    blank_is_absent: bool = False
 
 
 class PathParam(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,12 +21,15 @@ POSITIONS_MAX: Final = 64
 WAIT_FOR: Final = "Upshot-Wait-For"
 PREFER: Final = "Prefer"
 
+_NAMES: Final = "|".join(re.escape(topic.name) for topic in TOPICS)
+_POSITIONS: Final = rf"^({_NAMES})/[0-9]{{1,6}}/[0-9]{{1,18}}$"
+
 WAIT_PARAMS: Final = (
     Param(
         name=WAIT_FOR,
         description="Positions (`topic/partition/offset`, repeatable or comma-separated) that the "
         "read model must have passed before it answers.",
-        pattern=rf"^({'|'.join(topic.name for topic in TOPICS)})/[0-9]{{1,6}}/[0-9]{{1,18}}$",
+        pattern=_POSITIONS,
         repeated=True,
     ),
     Param(

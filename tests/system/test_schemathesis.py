@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.upshot import Upshot, running_upshot
@@ -42,22 +43,31 @@ def upshot(tmp_path_factory: pytest.TempPathFactory) -> Generator[Upshot]:
         yield running
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """An event that stands in the log."""
+
+    id: str
+    position: str
+
+
 @pytest.fixture
-def event_id(upshot: Upshot) -> str:
+def sent(upshot: Upshot) -> Sent:
     answer = upshot.request("POST", "/v1/events", json.dumps(EVENT))
     assert answer.status == 200, answer.body
-    return str(json.loads(answer.body)["id"])
+    return msgspec.json.decode(answer.body, type=Sent)
 
 
 @pytest.mark.timeout(RUN_SECONDS)
-def test_reads_answer_as_described(upshot: Upshot, event_id: str, tmp_path: Path) -> None:
+def test_reads_answer_as_described(upshot: Upshot, sent: Sent, tmp_path: Path) -> None:
     parameters = f"""
 [parameters]
 "path.customer" = "alex"
 "path.program" = "rewards"
-"path.event" = "{event_id}"
+"path.event" = "{sent.id}"
 "path.endpoint" = "local-receiver"
-"header.Prefer" = "wait=0"
+"query.cursor" = ""
+"header.Prefer" = "wait=5"
+"header.Upshot-Wait-For" = "{sent.position}"
 """
 
     outcome = _run(upshot, tmp_path, READS + parameters, "--include-method=GET")
@@ -69,7 +79,7 @@ def test_reads_answer_as_described(upshot: Upshot, event_id: str, tmp_path: Path
 def test_writes_answer_as_described(upshot: Upshot, tmp_path: Path) -> None:
     parameters = """
 [parameters]
-"header.Upshot-Definitions-Revision" = 1
+"header.Upshot-Definitions-Revision" = "1"
 """
 
     outcome = _run(upshot, tmp_path, WRITES + parameters, "--exclude-method=GET")

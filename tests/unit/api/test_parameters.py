@@ -41,6 +41,10 @@ def test_parameters_are_typed() -> None:
     }
 
 
+def test_a_blank_cursor_is_the_first_page() -> None:
+    assert read_parameters(ROUTE, b"kind=a&cursor=", []) == {"kind": "a"}
+
+
 def test_a_bare_plus_in_a_time_is_read_as_one() -> None:
     found = read_parameters(ROUTE, b"kind=a&from=2026-11-21T09:30:00+01:00", [])
 
