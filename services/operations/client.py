@@ -1,4 +1,4 @@
-"""HTTP to one front door with one key, on a connection that is kept.
+"""HTTP to one front door with one key, a connection a call.
 
 Guarantee: a call ends with the answer's body or an error whose text says what to do; it follows no
 redirect and knows no proxy.
@@ -53,7 +53,6 @@ class Client:
         self._headers: Final = {"Authorization": f"Bearer {key}"}
         self._address: Final = (parts.scheme, parts.hostname or "", parts.port)
         self._seconds: Final = call_seconds
-        self._kept: http.client.HTTPConnection | None = None
 
     def get(self, path: str, query: Query | None = None) -> bytes:
         """Read a resource; raises ``RefusedCallError`` or ``UnreachableError``."""
@@ -97,13 +96,12 @@ class Client:
         """
         headers = {**self._headers, **({"Content-Type": media} if media else {})}
         try:
-            answer = self._answer(method, self._prefix + path, body, headers)
-            content = answer.read(ANSWER_BYTES_MAX)
+            with closing(self._connect(self._seconds)) as connection:
+                connection.request(method, self._prefix + path, body or None, headers)
+                answer = connection.getresponse()
+                content = answer.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:
-            self.close()
             raise self._unreachable(error) from error
-        if answer.will_close or not answer.isclosed():
-            self.close()
         if not 200 <= answer.status < 300:  # noqa: PLR2004 - the class of successes
             raise _refusal(answer, content, self.url)
         return content
@@ -125,33 +123,6 @@ class Client:
                     yield line.decode(errors="replace").rstrip("\r\n")
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(error) from error
-
-    def close(self) -> None:
-        """Close the kept connection; a later call opens another."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
-    def _answer(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        """Ask on the kept connection; a GET is asked again where the server had closed it."""
-        was_kept = self._kept is not None
-        try:
-            return self._ask(method, path, body, headers)
-        except (http.client.RemoteDisconnected, ConnectionError):
-            self.close()
-            if not was_kept or method != "GET":
-                raise
-        return self._ask(method, path, body, headers)
-
-    def _ask(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        if self._kept is None:
-            self._kept = self._connect(self._seconds)
-        self._kept.request(method, path, body or None, dict(headers))
-        return self._kept.getresponse()
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
         scheme, host, port = self._address

@@ -26,7 +26,7 @@ Customer = Annotated[
     str | None, typer.Option("--customer", metavar="ID", help="Of this id or source_id.")
 ]
 DeliveryId = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="One delivery; else say which by options.")
+    str | None, typer.Argument(metavar="ID", help="One delivery; else say which by options.")
 ]
 
 app = typer.Typer(no_args_is_help=True, help="See deliveries, and begin them anew.")

@@ -57,11 +57,13 @@ class RefusedCallError(CommandError):
 
 
 def explained(problem: Problem) -> str:
-    """Spell out a problem: a sentence, then a line for each fault with its pointer."""
+    """Spell out a problem: a sentence, then a line for each fault that it does not tell."""
     sentence = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     hint = HINTS.get(problem.status)
     first = f"{ended} {hint}" if hint else ended
+    if len(problem.errors) == 1 and problem.errors[0].detail in problem.detail:
+        return first
     return "\n".join(
         (first, *(f"  {each.pointer or '/'}  {each.detail}" for each in problem.errors))
     )

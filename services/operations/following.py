@@ -151,7 +151,10 @@ def _module(projection: str) -> str:
 
 
 def _failure(ended: Operation) -> str:
-    return f"{ended.verb} of {ended.projection} failed: {_reason(ended.report)} ({ended.id})"
+    return (
+        f"{ended.verb} of {ended.projection} failed: {_reason(ended.report)}. `upshot projections` "
+        f"shows the generations that stand (operation {ended.id})."
+    )
 
 
 def _reason(report: msgspec.Raw) -> str:

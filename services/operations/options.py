@@ -51,13 +51,22 @@ def open_client(url: str | None, key: str | None) -> Client:
         typer.BadParameter: the URL is none.
     """
     given = url or _default_url()
-    parts = urlsplit(given)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+    if not _is_address(given):
         raise typer.BadParameter(f"{given} is not an http or https URL", param_hint="--url")
     used = (key or _default_key()).strip()
     if not used.isascii() or not used.isprintable():
         raise typer.BadParameter("it has characters that no key has", param_hint="--key")
     return Client(given, used)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    is_http = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return is_http and has_port and not parts.query and not parts.fragment
 
 
 def load_settings() -> Settings:

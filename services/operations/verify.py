@@ -31,7 +31,7 @@ class ProjectionVerified(Verified, frozen=True, kw_only=True):
 
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Projection; by default every one.")
+        str | None, typer.Argument(metavar="NAME", help="Projection; by default every one.")
     ] = None,
     *,
     url: Url = None,
