@@ -87,7 +87,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> FrontDoor:
     producer = Producer(settings.kafka, prefix=prefix, client_id="upshot-gateway")
     await producer.start()
     stack.push_async_callback(producer.stop)
-    appender = Appender(producer, CUSTOMER_EVENTS, settings.partitions)
+    appender = Appender(producer, CUSTOMER_EVENTS)
     stack.push_async_callback(appender.drain)
     pool = await stack.enter_async_context(open_pool(settings.postgres))
     keys = KeyStore(pool)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from msgspec import Struct
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.bodies import Bodies, ClientGoneError, CutOffError
@@ -22,11 +23,36 @@ from services.gateway.replies import Reply, head, problem_reply, send_reply
 from services.runtime import metrics, problems
 from services.runtime.access import Access, KeyStore, token_of
 from services.runtime.logging import logger
-from services.runtime.loopback import Loopback
+from services.runtime.loopback import Loopback, LoopbackError
 from services.runtime.problems import new_request_id
 
 _log = logger(__name__)
 _FORWARDED: Final = "forwarded"
+_HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_READS: Final = frozenset({"GET", "HEAD"})
+_UNDERSTOOD: Final = frozenset(
+    {
+        b"authorization",
+        b"x-app-token",
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"idempotency-key",
+        b"upshot-definitions-revision",
+    }
+)
+
+
+class NotAllowedError(CutOffError):
+    """A method that a path does not have."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(problems.method_not_allowed(allowed))
+        self._allowed: tuple[str, ...] = allowed
+
+    def headers(self) -> dict[str, str]:
+        """What the answer says besides."""
+        return {"allow": ", ".join(self._allowed)}
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -62,6 +88,7 @@ class FrontDoor:
         self._api: Loopback = api
         self._bodies: Bodies = bodies
         self._requests: int = 0
+        self._measures: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -71,45 +98,49 @@ class FrontDoor:
             await self._health(scope, receive, send)
             return
         request_id = new_request_id()
-        watched = _Watched(send)
         started = time.perf_counter()
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
         self._requests += 1
         try:
-            await self._serve(path, scope, receive, watched, request_id)
+            if self._requests > REQUESTS_MAX:
+                raise OverloadedError("Too many requests are under way.")  # noqa: TRY301
+            route = self._routes.get(path)
+            method: str = scope["method"]
+            if route is None or (route.api_reads and method in _READS):
+                status = await forward(self._api, scope, receive, send, self._bodies)
+            else:
+                reply = await self._serve(route, scope, receive, request_id)
+                status = reply.status
+                await send_reply(send, reply, request_id)
         except ClientGoneError:
             return
+        except LoopbackError:
+            _log.warning("The api broke off in the middle of an answer", request_id=request_id)
+            raise
         except Exception as error:  # noqa: BLE001 - every request is answered
-            await self._refuse(error, request_id, receive, watched)
+            status = await _refuse(error, request_id, receive, send)
         finally:
             self._requests -= 1
-            route = path if path in self._routes else _FORWARDED
-            _observe(route, watched.status, time.perf_counter() - started)
+            self._observe(path, status, time.perf_counter() - started)
 
-    async def _serve(
-        self, path: str, scope: Scope, receive: Receive, send: "_Watched", request_id: str
-    ) -> None:
-        if self._requests > REQUESTS_MAX:
-            raise OverloadedError("Too many requests are under way.")
-        route = self._routes.get(path)
-        method: str = scope["method"]
-        if route is None or (route.api_reads and method in {"GET", "HEAD"}):
-            await forward(self._api, scope, receive, send, self._bodies)
-            return
-        if method != "POST":
-            raise _NotAllowedError(("GET", "HEAD", "POST") if route.api_reads else ("POST",))
-        access = await self._admitted(scope, route.scope)
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, request_id: str) -> Reply:
+        """Serve a path of the gateway's own."""
+        if scope["method"] != "POST":
+            raise NotAllowedError(("GET", "HEAD", "POST") if route.api_reads else ("POST",))
+        headers = [header for header in scope["headers"] if header[0] in _UNDERSTOOD]
+        access = await self._admitted(headers, route.scope)
         call = Call(
             workspace=access.workspace,
-            headers=scope["headers"],
+            headers=headers,
             query=scope["query_string"],
             receive=receive,
             bodies=self._bodies,
             request_id=request_id,
         )
-        await send_reply(send, await route.handler(call), request_id)
+        return await route.handler(call)
 
-    async def _admitted(self, scope: Scope, needed: str) -> Access:
-        token = token_of(scope["headers"])
+    async def _admitted(self, headers: list[tuple[bytes, bytes]], needed: str) -> Access:
+        token = token_of(headers)
         access = None if token is None else await self._keys.find(token)
         if access is None:
             raise CutOffError(problems.unauthorized())
@@ -117,51 +148,34 @@ class FrontDoor:
             raise CutOffError(problems.forbidden(needed))
         return access
 
-    async def _refuse(
-        self, error: Exception, request_id: str, receive: Receive, send: "_Watched"
-    ) -> None:
-        """Answer an error; one of ours is logged, one after the answer began ends the stream."""
-        problem = problem_of(error)
-        if problem is None:
-            _log.error("A request failed", request_id=request_id, exc_info=error)
-            problem = INTERNAL
-        if send.status:
-            raise error
-        headers = error.headers() if isinstance(error, _NotAllowedError) else {}
-        reply = problem_reply(problem, request_id, headers)
-        if isinstance(error, CutOffError | OverloadedError):
-            await _cut_off(reply, request_id, receive, send)
-        else:
-            await send_reply(send, reply, request_id)
+    def _observe(self, path: str, status: int, seconds: float) -> None:
+        name = path if path in self._routes else _FORWARDED
+        measures = self._measures.get((name, status))
+        if measures is None:
+            measures = self._measures[name, status] = (
+                metrics.HTTP_REQUESTS.labels(name, int(status)),
+                metrics.HTTP_SECONDS.labels(name),
+            )
+        measures[0].inc()
+        measures[1].observe(seconds)
 
 
-_HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+async def _refuse(error: Exception, request_id: str, receive: Receive, send: Send) -> int:
+    """Answer an error with its problem, one of ours with a log; answers the status."""
+    problem = problem_of(error)
+    if problem is None:
+        _log.error("A request failed", request_id=request_id, exc_info=error)
+        problem = INTERNAL
+    headers = error.headers() if isinstance(error, NotAllowedError) else {}
+    reply = problem_reply(problem, request_id, headers)
+    if isinstance(error, CutOffError | OverloadedError):
+        await _cut_off(reply, request_id, receive, send)
+    else:
+        await send_reply(send, reply, request_id)
+    return reply.status
 
 
-class _NotAllowedError(CutOffError):
-    def __init__(self, allowed: tuple[str, ...]) -> None:
-        super().__init__(problems.method_not_allowed(allowed))
-        self._allowed: tuple[str, ...] = allowed
-
-    def headers(self) -> dict[str, str]:
-        return {"allow": ", ".join(self._allowed)}
-
-
-class _Watched:
-    """Sends, and knows the status of what was sent: 0 before anything was."""
-
-    def __init__(self, send: Send) -> None:
-        self._send: Send = send
-        self.status: int = 0
-
-    async def __call__(self, message: "Mapping[str, object]") -> None:
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            self.status = status if isinstance(status, int) else 0
-        await self._send(dict(message))
-
-
-async def _cut_off(reply: Reply, request_id: str, receive: Receive, send: _Watched) -> None:
+async def _cut_off(reply: Reply, request_id: str, receive: Receive, send: Send) -> None:
     """Answer, listen a little longer so that the client can read the answer, and hang up."""
     await send(head(reply, request_id, closing=True))
     await send({"type": "http.response.body", "body": reply.body, "more_body": True})
@@ -176,8 +190,3 @@ async def _cut_off(reply: Reply, request_id: str, receive: Receive, send: _Watch
     except TimeoutError:
         pass
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _observe(route: str, status: int, seconds: float) -> None:
-    metrics.HTTP_REQUESTS.labels(route, status or HTTPStatus.INTERNAL_SERVER_ERROR).inc()
-    metrics.HTTP_SECONDS.labels(route).observe(seconds)

@@ -1,4 +1,4 @@
-"""Appending for many requests at once: what comes during a partition's append goes with the next.
+"""Appending for many requests at once: what comes while an append is under way goes with the next.
 
 Guarantee: a request's records of one partition are appended together, in order, and each answer
 is an offset that Kafka acknowledged. What waits is bounded in count and bytes, and no request waits
@@ -26,21 +26,31 @@ from services.runtime.kafka.producer import Ack, Outgoing, Producer
 Offsets = Sequence[int]
 
 
-class _Waiting(Struct, frozen=True):
+class _Waiting(Struct, frozen=True, gc=False):
+    partition: int
     records: Sequence[Outgoing]
     size_bytes: int
     since: float
     answer: asyncio.Future[Offsets]
 
 
-class Appender:
-    """Appends to one topic; at most one append of a partition is under way."""
+class _Lane:
+    """What waits for one broker; ``task`` appends it."""
 
-    def __init__(self, producer: Producer, topic: str, partitions: int) -> None:
+    __slots__ = ("task", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[_Waiting] = []
+        self.task: asyncio.Task[None] | None = None
+
+
+class Appender:
+    """Appends to one topic; at most one append to a broker is under way."""
+
+    def __init__(self, producer: Producer, topic: str) -> None:
         self._producer: Producer = producer
         self._topic: str = topic
-        self._queues: list[list[_Waiting]] = [[] for _ in range(partitions)]
-        self._tasks: list[asyncio.Task[None] | None] = [None] * partitions
+        self._lanes: dict[int, _Lane] = {}
         self._records: int = 0
         self._size_bytes: int = 0
 
@@ -52,69 +62,84 @@ class Appender:
         Raises:
             OverloadedError: too much is waiting already; nothing was taken.
         """
-        size_bytes = sum(len(record.value) for record in records)
+        size_bytes = sum([len(record.value) for record in records])
         if (
             self._records + len(records) > APPEND_RECORDS_MAX
             or self._size_bytes + size_bytes > APPEND_BYTES_MAX
         ):
             raise OverloadedError("Too many events are waiting to be appended.")
-        answer: asyncio.Future[Offsets] = asyncio.get_running_loop().create_future()
-        self._queues[partition].append(_Waiting(records, size_bytes, time.monotonic(), answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Offsets] = loop.create_future()
+        leader = self._producer.lane(self._topic, partition)
+        lane = self._lanes.get(leader)
+        if lane is None:
+            lane = self._lanes[leader] = _Lane()
+        lane.waiting.append(_Waiting(partition, records, size_bytes, time.monotonic(), answer))
         self._records += len(records)
         self._size_bytes += size_bytes
-        if self._tasks[partition] is None:
-            self._tasks[partition] = asyncio.create_task(self._serve(partition))
+        if lane.task is None:
+            lane.task = loop.create_task(self._serve(lane))
         return answer
-
-    @property
-    def waiting_records(self) -> int:
-        """Records taken and not yet answered."""
-        return self._records
 
     async def drain(self) -> None:
         """Return once nothing is waiting."""
-        tasks = [task for task in self._tasks if task is not None]
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _serve(self, partition: int) -> None:
-        """Append what waits for a partition, group after group, until nothing does."""
+    async def _serve(self, lane: _Lane) -> None:
+        """Append what waits in a lane, group after group, until nothing does."""
         try:
-            while group := self._take(partition):
-                await self._append(partition, group)
+            while lane.waiting:
+                await self._append(self._take(lane))
         finally:
-            self._tasks[partition] = None
+            lane.task = None
 
-    def _take(self, partition: int) -> list[_Waiting]:
-        """The next group: whole requests, bounded in bytes; one that waited too long is let go."""
-        queue = self._queues[partition]
+    def _take(self, lane: _Lane) -> list[_Waiting]:
+        """The next group, bounded in bytes; what waited too long is let go."""
+        oldest = time.monotonic() - APPEND_SECONDS
         count, size_bytes = 0, 0
-        for waiting in queue:
-            if count and size_bytes + waiting.size_bytes > APPEND_GROUP_BYTES_MAX:
+        late: list[_Waiting] = []
+        group: list[_Waiting] = []
+        for waiting in lane.waiting:
+            if group and size_bytes + waiting.size_bytes > APPEND_GROUP_BYTES_MAX:
                 break
             count += 1
-            size_bytes += waiting.size_bytes
-        group, self._queues[partition] = queue[:count], queue[count:]
+            if waiting.since < oldest:
+                late.append(waiting)
+            else:
+                size_bytes += waiting.size_bytes
+                group.append(waiting)
+        lane.waiting = lane.waiting[count:]
+        self._refuse(late, KafkaUnavailableError("the append before took too long"))
         return group
 
-    async def _append(self, partition: int, group: list[_Waiting]) -> None:
-        oldest = time.monotonic() - APPEND_SECONDS
-        late = [waiting for waiting in group if waiting.since < oldest]
-        if late:
-            self._refuse(late, KafkaUnavailableError("the append before took too long"))
-            group = [waiting for waiting in group if waiting.since >= oldest]
-        if not group:
-            return
-        records = [record for waiting in group for record in waiting.records]
+    async def _append(self, group: list[_Waiting]) -> None:
+        by_partition: dict[int, list[_Waiting]] = {}
+        for waiting in group:
+            by_partition.setdefault(waiting.partition, []).append(waiting)
         started = time.perf_counter()
         try:
-            acks = await self._producer.append(
-                self._topic, partition, records, deadline_seconds=APPEND_SECONDS
+            outcomes = await self._producer.append_all(
+                self._topic,
+                {
+                    partition: [record for waiting in each for record in waiting.records]
+                    for partition, each in by_partition.items()
+                },
+                deadline_seconds=APPEND_SECONDS,
             )
         except Exception as error:  # noqa: BLE001 - each request that waits decides by itself
             self._refuse(group, error)
             return
         metrics.APPEND_SECONDS.observe(time.perf_counter() - started)
+        for partition, each in by_partition.items():
+            outcome = outcomes[partition]
+            if isinstance(outcome, Exception):
+                self._refuse(each, outcome)
+            else:
+                self._answer(each, outcome)
+
+    def _answer(self, group: list[_Waiting], acks: list[tuple[Ack, int]]) -> None:
         offsets = list(_offsets(acks))
         start = 0
         for waiting in group:

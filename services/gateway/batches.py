@@ -63,7 +63,8 @@ class Batch:
 
 def one(text: bytes) -> Batch:
     """A batch of one event."""
-    return Batch([text], lambda: [text])
+    texts = [text]
+    return Batch(texts, lambda: texts)
 
 
 def take_apart(body: bytes, media: str) -> Batch:

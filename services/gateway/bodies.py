@@ -1,17 +1,16 @@
-"""Reading request bodies: never more than allowed, never longer than allowed, unpacked bounded.
+"""Reading request bodies: never more than allowed, packed or unpacked.
 
 Guarantee: a body is cut off while it streams, at its limit; so is what gzip unpacks to. All bodies
-of the process together are bounded too.
+of the process together are bounded too. How long a body may take, ``protocol`` says.
 """
 
-import asyncio
 import zlib
 from collections.abc import Iterable
 from typing import Final, Self
 
 from starlette.types import Receive
 
-from services.gateway.bounds import BODIES_BYTES_MAX, BODY_SECONDS
+from services.gateway.bounds import BODIES_BYTES_MAX
 from services.gateway.errors import OverloadedError
 from services.runtime import problems
 from services.runtime.problems import ProblemError
@@ -69,7 +68,7 @@ class Body:
             unpack: leave an encoding alone where False.
 
         Raises:
-            CutOffError: 413 too large, 415 another encoding, 408 too slow.
+            CutOffError: 413 too large, 415 another encoding.
             ProblemError: 400, not gzip though said to be.
             OverloadedError: this process holds too much already.
             ClientGoneError: the client went away.
@@ -80,12 +79,7 @@ class Body:
             raise CutOffError(problems.unsupported_media(detail))
         if self._length > limit_bytes:
             raise CutOffError(problems.too_large(limit_bytes))
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await self._collect(limit_bytes)
-        except TimeoutError as error:
-            sentence = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
-            raise CutOffError(problems.request_timeout(sentence)) from error
+        body = await self._collect(limit_bytes)
         if not gzip:
             return body
         unpacked = gunzip(body, limit_bytes)

@@ -36,11 +36,9 @@ REVISION_WAIT_SECONDS: Final = 5.0
 DEFINITIONS_AGE_SECONDS_MAX: Final = 60.0
 """Definitions known no better than this are too old to judge by."""
 
-HEAD_SECONDS: Final = 10.0
-"""From a connection's (or a request's) first moment to the end of its headers."""
+RECEIVE_SECONDS: Final = 20.0
+"""From a request's first moment to the end of its body: 8 MiB at 3.5 Mbit/s."""
 HEAD_BYTES_MAX: Final = 64 * 1024
-BODY_SECONDS: Final = 20.0
-"""From the head to the end of the body: 8 MiB at 3.5 Mbit/s."""
 BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
 """Bodies held by one process at a time."""
 LINGER_SECONDS: Final = 2.0
@@ -56,7 +54,7 @@ YIELD_EVERY_EVENTS: Final = 500
 APPEND_SECONDS: Final = 5.0
 """One append to Kafka; with the wait for the one before it, a request waits twice this."""
 APPEND_GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Of one partition in one append, so that the deadline covers a bounded amount."""
+"""Of one append to a broker, so that the deadline covers a bounded amount."""
 APPEND_RECORDS_MAX: Final = 100_000
 """Records waiting or in flight in one process."""
 APPEND_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -19,7 +19,6 @@ from services.gateway.answers import (
 )
 from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
-from services.gateway.batches import one as one_event
 from services.gateway.bodies import Body
 from services.gateway.bounds import BATCH_BYTES_MAX, DEFINITIONS_AGE_SECONDS_MAX, EVENT_BYTES_MAX
 from services.gateway.errors import (
@@ -73,17 +72,18 @@ class Events:
         definitions, stamp = await self._judged_by(call, options)
         if options.dry_run:
             return await self._dry_run(text, definitions, stamp, options)
-        outcomes = await self._intake.take(
-            one_event(text), definitions, stamp, options.idempotency_key
-        )
-        outcome = outcomes[0]
-        if not isinstance(outcome, Accepted):
-            _count((), [outcome])
-            raise outcome
-        _count([outcome], ())
+        try:
+            accepted = await self._intake.take_one(
+                text, definitions, stamp, options.idempotency_key
+            )
+        except Exception as error:
+            _count_refused(error)
+            raise
+        metrics.EVENTS_ACCEPTED.inc()
+        position = f"{CUSTOMER_EVENTS}/{accepted.partition}/{accepted.offset}"
         return Reply(
-            body=event_answer(outcome, stamp),
-            headers=((POSITION_HEADER, str(outcome.position).encode()),),
+            body=event_answer(accepted, position, stamp),
+            headers=((POSITION_HEADER, position.encode()),),
         )
 
     async def batch(self, call: Call) -> Reply:
@@ -175,7 +175,9 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
     """Answer a batch; where nothing was accepted because a server is away, that is the answer."""
     accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
     refused = [outcome for outcome in outcomes if not isinstance(outcome, Accepted)]
-    _count(accepted, refused)
+    metrics.EVENTS_ACCEPTED.inc(len(accepted))
+    for error in refused:
+        _count_refused(error)
     if not accepted and all(_is_outage(error) for error in refused):
         raise refused[0]
     results: list[AcceptedAnswer | RefusedAnswer] = []
@@ -208,9 +210,6 @@ def _is_outage(error: Exception) -> bool:
     return problem is None or problem.retry_after_seconds is not None
 
 
-def _count(accepted: Sequence[Accepted], refused: Sequence[Exception]) -> None:
-    if accepted:
-        metrics.EVENTS_ACCEPTED.inc(len(accepted))
-    for error in refused:
-        problem = problem_of(error)
-        metrics.EVENTS_REFUSED.labels("internal" if problem is None else problem.slug).inc()
+def _count_refused(error: Exception) -> None:
+    problem = problem_of(error)
+    metrics.EVENTS_REFUSED.labels("internal-error" if problem is None else problem.slug).inc()

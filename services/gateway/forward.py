@@ -7,6 +7,7 @@ the answer is 503.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -38,6 +39,7 @@ async def forward(api: Loopback, scope: Scope, receive: Receive, send: Send, bod
 
     Raises:
         ProblemError: 503, the api did not answer; or what ``Body.read`` raises.
+        LoopbackError: the api broke off in the middle of its answer.
     """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     target: bytes = scope["raw_path"]
@@ -45,14 +47,20 @@ async def forward(api: Loopback, scope: Scope, receive: Receive, send: Send, bod
         target += b"?" + scope["query_string"]
     with Body(receive, headers, bodies) as body:
         content = await body.read(BATCH_BYTES_MAX, unpack=False)
-        try:
-            async with api.request(
-                scope["method"], target.decode("latin-1"), _request_headers(headers), content
-            ) as answer:
-                await _pass_back(answer, receive, send)
-                return answer.status
-        except LoopbackError as error:
-            raise ProblemError(problems.unavailable("The api cannot be reached.")) from error
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(
+                    api.request(
+                        scope["method"],
+                        target.decode("latin-1"),
+                        _request_headers(headers),
+                        content,
+                    )
+                )
+            except LoopbackError as error:
+                raise ProblemError(problems.unavailable("The api cannot be reached.")) from error
+            await _pass_back(answer, receive, send)
+            return answer.status
 
 
 async def _pass_back(answer: LoopbackAnswer, receive: Receive, send: Send) -> None:

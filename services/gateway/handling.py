@@ -10,7 +10,10 @@ from services.gateway.replies import Reply
 
 
 class Call(Struct, frozen=True, kw_only=True, gc=False):
-    """A request that was let in; its body is still to be read."""
+    """A request that was let in; its body is still to be read.
+
+    ``headers`` are those that any path of the gateway's own understands.
+    """
 
     workspace: str
     headers: Sequence[tuple[bytes, bytes]]

@@ -19,7 +19,7 @@ from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
 from services.gateway.admission import Admitted, UnfitError, admit, judge, refusal
 from services.gateway.append import Appender, Offsets
-from services.gateway.batches import Batch
+from services.gateway.batches import Batch, one
 from services.gateway.bounds import CUSTOMER_KEPT_BYTES_MAX, CUSTOMERS_KEPT_MAX, YIELD_EVERY_EVENTS
 from services.gateway.errors import INVALID_EVENT, RefusedEventError, UnknownCustomerError
 from services.gateway.faults import event_faults
@@ -109,6 +109,36 @@ class Intake:
             settled[each.index] if isinstance(each, _Unresolved) else each for each in judged
         ]
         return await self._append(ready, stamp)
+
+    async def take_one(
+        self, text: bytes, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None
+    ) -> Accepted:
+        """Take one event in, as ``take`` does with many.
+
+        Args:
+            text: JSON of the native form.
+            definitions: what it is judged by.
+            stamp: of its record.
+            idempotency_key: the producer's id of the event, where it came as a header.
+
+        Raises:
+            RefusedEventError: or another error that ``errors.problem_of`` knows.
+        """
+        admitted = admit(text, definitions, stamp.accepted_at)
+        if idempotency_key is not None:
+            admitted = _named(admitted, idempotency_key)
+        known = self._known(one(text), 0, admitted, definitions, stamp, time.monotonic())
+        if isinstance(known, _Unresolved):
+            settled = (await self._resolve([known], definitions, stamp))[0]
+            if isinstance(settled, Exception):
+                raise settled
+            ready = settled
+        else:
+            ready = _ready(admitted, known, stamp)
+        identity = ready.identity
+        record = event_record(admitted, ready.event, identity, ready.known.profile, stamp)
+        offsets = await self._appender.append(identity.partition, (Outgoing(identity.key, record),))
+        return Accepted(ready, identity.partition, offsets[0])
 
     def judge(
         self,

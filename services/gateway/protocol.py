@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with what it lacks: deadlines and bounds on a request's head.
+"""uvicorn's HTTP protocol with what it lacks: a deadline on receiving, and a bound on the head.
 
-Guarantee: a connection whose next head does not arrive in time, is too long or is not HTTP gets a
-problem document and is closed.
+Guarantee: a connection whose next request does not arrive in time, has too long a head or is not
+HTTP gets a problem document and is closed.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.gateway.bounds import HEAD_BYTES_MAX, HEAD_SECONDS
+from services.gateway.bounds import HEAD_BYTES_MAX, RECEIVE_SECONDS
 from services.runtime import problems
 from services.runtime.problems import Problem, new_request_id
 
@@ -23,17 +23,17 @@ _HEAD_TOO_LONG: Final = Problem(
 
 
 class FrontDoorProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection; a deadline runs from a request's first moment to the end of its body."""
 
-    _head_deadline: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
     _head_bytes: int = 0
     _in_head: bool = True
     _ended_request: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Start the clock of the first head."""
+        """Start the clock of the first request."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -50,37 +50,45 @@ class FrontDoorProtocol(HttpToolsProtocol):
                 self._hang_up(_HEAD_TOO_LONG)
 
     def on_message_begin(self) -> None:
-        """Start the clock of a head on a connection that is kept."""
+        """Start the clock of a request on a connection that is kept."""
         super().on_message_begin()
-        if self._head_deadline is None:
-            self._expect_head()
+        if self._deadline is None:
+            self._start_clock()
 
     def on_headers_complete(self) -> None:
-        """Stop the clock."""
-        self._stop_clock()
+        """Note that what follows is body."""
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Count the next head from nothing."""
+        """Stop the clock, and count the next head from nothing."""
         self._in_head, self._ended_request, self._head_bytes = True, True, 0
+        self._stop_clock()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self._hang_up(problems.malformed(msg))
 
-    def _expect_head(self) -> None:
-        self._head_deadline = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+    def _start_clock(self) -> None:
+        self._deadline = self.loop.call_later(RECEIVE_SECONDS, self._is_late)
 
     def _stop_clock(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
-    def _head_is_late(self) -> None:
-        self._head_deadline = None
-        detail = f"The headers did not arrive within {HEAD_SECONDS:.0f} seconds."
+    def _is_late(self) -> None:
+        self._deadline = None
+        what = "headers" if self._in_head else "body"
+        detail = f"The {what} did not arrive within {RECEIVE_SECONDS:.0f} seconds."
+        under_way = None if self._in_head else self.cycle
+        if under_way is not None:
+            under_way.disconnected = True  # the application reads no further and answers nothing
+            under_way.message_event.set()
+            if under_way.response_started:
+                self.transport.close()
+                return
         self._hang_up(problems.request_timeout(detail))
 
     def _hang_up(self, problem: Problem) -> None:

@@ -186,7 +186,7 @@ async def test_a_chunked_body_without_end_is_cut_off(gateway: Gateway) -> None:
 async def test_a_head_that_does_not_come_is_408(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "RECEIVE_SECONDS", 0.2)
 
     answer = await talk(gateway, b"POST /v1/events HTTP/1.1\r\nHost:")
 
@@ -197,7 +197,7 @@ async def test_a_head_that_does_not_come_is_408(
 async def test_a_body_that_does_not_come_is_408(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.bodies.BODY_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "RECEIVE_SECONDS", 0.2)
 
     answer = await talk(gateway, head("/v1/events", "Content-Length: 100") + b"{")
 

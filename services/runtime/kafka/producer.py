@@ -11,12 +11,12 @@ never gives up on a batch and stays dead after an out-of-order sequence.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from contracts.topics import RECORD_MAX_BYTES
@@ -34,6 +34,9 @@ STOP_SECONDS = 2.0
 """How long a client may take to stop; a stuck one is abandoned."""
 REQUEST_TIMEOUT_MS = 5_000
 """One produce request; Kafka's default of 40 s outlives every deadline of ours."""
+
+
+UNKNOWN_LEADER = -1
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,23 +85,82 @@ class Producer:
             OutcomeUnknownError: not acknowledged within the deadline.
             RecordTooLargeError: a record larger than a batch; nothing was appended.
         """
+        outcomes = await self.append_all(
+            topic, {partition: records}, deadline_seconds=deadline_seconds
+        )
+        outcome = outcomes[partition]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def append_all(
+        self,
+        topic: str,
+        records: Mapping[int, Iterable[Outgoing]],
+        *,
+        deadline_seconds: float,
+    ) -> dict[int, list[tuple[Ack, int]] | Exception]:
+        """Append to several partitions at once, so that a broker gets one request for all of its.
+
+        Args:
+            topic: its logical name.
+            records: by partition, each in order.
+            deadline_seconds: of the whole.
+
+        Returns:
+            For each partition what ``append`` would answer, or the error that it would raise.
+
+        Raises:
+            KafkaUnavailableError: nothing was appended anywhere.
+        """
         client = await self._connected()
-        batches = _batches(client, records)
+        waiting: dict[int, list[tuple[asyncio.Future[object], int]] | Exception] = {}
         try:
             async with asyncio.timeout(deadline_seconds):
-                waiting = [
-                    (await client.send_batch(batch, self._prefix + topic, partition=partition), n)
-                    for batch, n in batches
-                ]
-                return [(_ack(await future), n) for future, n in waiting]
-        except TimeoutError as error:
+                for partition, each in records.items():
+                    waiting[partition] = await self._send(client, topic, partition, each)
+                await asyncio.wait(
+                    [
+                        future
+                        for sent in waiting.values()
+                        if not isinstance(sent, Exception)
+                        for future, _ in sent
+                    ]
+                    or [_done()]
+                )
+        except TimeoutError:
             self._replace(client)
-            raise OutcomeUnknownError(topic) from error
-        except MessageSizeTooLargeError as error:
-            raise RecordTooLargeError(topic) from error
+        outcomes = {partition: _outcome(topic, waiting.get(partition)) for partition in records}
+        if any(isinstance(each, OutcomeUnknownError) for each in outcomes.values()):
+            self._replace(client)
+        return outcomes
+
+    def lane(self, topic: str, partition: int) -> int:
+        """The broker that leads a partition, as far as is known (-1: unknown).
+
+        Appends of one lane go in one request; it has one under way at a time.
+        """
+        if self._client is None:
+            return UNKNOWN_LEADER
+        cluster = self._client.client.cluster
+        leader = cluster.leader_for_partition(TopicPartition(self._prefix + topic, partition))
+        return UNKNOWN_LEADER if leader is None else leader
+
+    async def _send(
+        self, client: AIOKafkaProducer, topic: str, partition: int, records: Iterable[Outgoing]
+    ) -> list[tuple[asyncio.Future[object], int]] | Exception:
+        """Hand a partition's batches to the client; an error is this partition's alone."""
+        try:
+            return [
+                (await client.send_batch(batch, self._prefix + topic, partition=partition), count)
+                for batch, count in _batches(client, records)
+            ]
+        except RecordTooLargeError as error:
+            return error
+        except MessageSizeTooLargeError:
+            return RecordTooLargeError(topic)
         except KafkaError as error:
-            self._replace(client)
-            raise OutcomeUnknownError(f"{topic}: {error}") from error
+            return OutcomeUnknownError(f"{topic}: {error}")
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._client is not None:
@@ -155,6 +217,31 @@ def _batches(client: AIOKafkaProducer, records: Iterable[Outgoing]) -> list[tupl
     if count:
         batches.append((builder, count))
     return batches
+
+
+def _outcome(
+    topic: str, sent: list[tuple[asyncio.Future[object], int]] | Exception | None
+) -> list[tuple[Ack, int]] | Exception:
+    """What became of a partition's batches; None where the deadline came before they were sent."""
+    if isinstance(sent, Exception):
+        return sent
+    if sent is None or not all(future.done() for future, _ in sent):
+        return OutcomeUnknownError(topic)
+    acks: list[tuple[Ack, int]] = []
+    for future, count in sent:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, MessageSizeTooLargeError):
+            return RecordTooLargeError(topic)
+        if error is not None or future.cancelled():
+            return OutcomeUnknownError(f"{topic}: {error}")
+        acks.append((_ack(future.result()), count))
+    return acks
+
+
+def _done() -> asyncio.Future[object]:
+    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 def _ack(metadata: object) -> Ack:
