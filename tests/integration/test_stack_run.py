@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from services.stack.ports import LOOPBACK, free_port
 from tests.support.eventually import eventually_sync
+from tests.support.factories import review
 from tests.support.servers import session_folder
 from tests.support.upshot import (
     Upshot,
@@ -44,6 +47,51 @@ def test_one_command_starts_all_and_shows_what_an_event_causes(data_dir: Path) -
     _nothing_outlives_a_kill_of_the_parent(data_dir)
 
 
+@pytest.mark.timeout(300)
+def test_existing_servers_are_used_instead(
+    kafka: str, database: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = {
+        "UPSHOT_KAFKA": kafka,
+        "UPSHOT_POSTGRES": database,
+        "UPSHOT_TOPIC_PREFIX": topic_prefix,
+        "UPSHOT_PARTITIONS": "2",
+    }
+
+    with running_upshot(tmp_path / "data", settings) as upshot:
+        assert set(upshot.child_pids()) == CHILDREN - {"kafka", "postgres"}
+        accepted = upshot.request("POST", "/v1/events", review().encoded())
+
+    assert accepted.status == 200
+    assert b'"position":"customer.events/' in accepted.body
+
+
+def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
+    port = free_port()
+
+    with socket.create_server((LOOPBACK, port)):
+        upshot = start_upshot(tmp_path / "data", {"UPSHOT_PORT": str(port)})
+        assert upshot.stop_by_itself() == 1
+
+    assert f"Port {port} is taken; choose another by UPSHOT_PORT." in upshot.output
+
+
+def test_production_names_what_it_needs(tmp_path: Path) -> None:
+    upshot = start_upshot(tmp_path / "data", {"UPSHOT_MODE": "production"})
+
+    assert upshot.stop_by_itself() == 1
+    for name in ("UPSHOT_MASTER_KEY", "UPSHOT_ADMIN_KEY", "UPSHOT_KAFKA", "UPSHOT_POSTGRES"):
+        assert name in upshot.output
+
+
+def test_a_setting_that_makes_no_sense_is_a_sentence(tmp_path: Path) -> None:
+    upshot = start_upshot(tmp_path / "data", {"UPSHOT_PARTITIONS": "many"})
+
+    assert upshot.stop_by_itself() != 0
+    assert "partitions" in upshot.output.lower()
+    assert "Traceback" not in upshot.output
+
+
 def _the_pasted_curl_works_and_its_consequences_are_shown(upshot: Upshot) -> None:
     assert set(upshot.child_pids()) == CHILDREN
     assert upshot.admin_key in upshot.output
@@ -63,8 +111,8 @@ def _the_pasted_curl_works_and_its_consequences_are_shown(upshot: Upshot) -> Non
 def _a_second_start_is_told_who_runs(upshot: Upshot) -> None:
     second = start_upshot(upshot.data_dir)
 
-    assert second.process.wait(30) == 1
-    eventually_sync(lambda: f"process {upshot.process.pid}" in second.output)
+    assert second.stop_by_itself() == 1
+    assert f"process {upshot.process.pid}" in second.output
     assert upshot.url in second.output
 
 

@@ -102,6 +102,12 @@ class Upshot:
         self._reader.join(STOP_SECONDS)
         return code
 
+    def stop_by_itself(self) -> int:
+        """Wait for the end of a start that is refused; returns the exit code."""
+        code = self.process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        return code
+
     def wait_until_running(self) -> None:
         """Return when it has greeted; fail with what it said otherwise."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,12 @@ def modules() -> list[Path]:
         for path in tracked_files()
         if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PACKAGES
     ]
+
+
+@cache
+def parsed(module: Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(module.read_text())
 
 
 def name_of(path: Path) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.tidy.source import ROOT, modules, name_of, tracked_files
+from tests.tidy.source import ROOT, modules, name_of, parsed, tracked_files
 
 REGISTRIES = tuple(
     ".".join(parts)
@@ -102,7 +102,7 @@ def test_no_test_waits_by_sleeping() -> None:
     found = [
         f"{name_of(module)}:{call.lineno}"
         for module in modules()
-        for node in ast.walk(ast.parse(module.read_text()))
+        for node in ast.walk(parsed(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if node.name.startswith("test_")
         for call in _own_calls(node)

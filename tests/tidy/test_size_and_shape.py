@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.tidy.source import modules, name_of
+from tests.tidy.source import modules, name_of, parsed
 
 MODULE_LINES_MAX = 400
 UNDOCUMENTED_FUNCTION_LINES_MAX = 50
@@ -29,7 +29,7 @@ class Function(NamedTuple):
 
 def functions() -> Iterator[Function]:
     for module in modules():
-        for node in ast.walk(ast.parse(module.read_text())):
+        for node in ast.walk(parsed(module)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield Function(
                     f"{name_of(module)}:{node.lineno} {node.name}",
@@ -78,7 +78,7 @@ def test_every_module_says_what_it_guarantees() -> None:
     silent = [
         name_of(module)
         for module in modules()
-        if module.read_text().strip() and ast.get_docstring(ast.parse(module.read_text())) is None
+        if module.read_text().strip() and ast.get_docstring(parsed(module)) is None
     ]
 
     assert silent == []
