@@ -115,13 +115,12 @@ def resolve(
         revision: definitions revision in force at the record.
         keeps_content: keep the content of facts that cannot have a second version too.
     """
-    first = stored is None or stored.withdrawn
-    if not first and incoming.identified != "external":
-        return _unchanged("duplicate", key, incoming, stored)
     if stored is None or stored.withdrawn:
         return _first(
             stored, incoming, key, recorded_at, at, offset, revision, keeps_content=keeps_content
         )
+    if incoming.identified != "external":
+        return _unchanged("duplicate", key, incoming, stored)
     if incoming.occurred_at is not None and incoming.occurred_at < stored.occurred_at:
         return _unchanged("stale", key, incoming, stored)
     deleted_at = stored.deleted_at if incoming.deleted_at is UNSET else incoming.deleted_at
@@ -256,5 +255,3 @@ def _fact(
         revision=stored.revision,
         content=content,
     )
-
-

@@ -11,11 +11,12 @@ from typing import Generic, TypeVar
 import msgspec
 
 from contracts.definitions.catalogue import Snapshot
+from contracts.versions import Change
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel import dead_letters, outbox
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.facts import FactsOfBatch, place_of
+from projections.kernel.facts import FactPlace, FactsOfBatch, place_of
 from projections.kernel.failures import Decision, decide, reason_of, remember_dead
 from projections.kernel.outbox import OutboxRow, source_of
 from projections.kernel.projection import Definitions, Output, Projection, Step
@@ -80,28 +81,37 @@ class Applier(Generic[W]):
     async def _commit(self, old: Checkpoint, records: Sequence[Incoming]) -> Committed:
         reading = read(old, records)
         facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
-        places = (place_of(each.record, each.data) for each in reading.decoded)
+        places = [place_of(each) for each in reading.decoded]
         for workspace, revision in reading.checkpoint.progress.revisions.items():
             await self._definitions.wait_for(workspace, revision)
         with translated():
             await facts.load(self._session, [place for place in places if place is not None])
-            steps = self._steps(old, reading, facts)
+            steps = self._steps(old, reading, places, facts)
             await self._projection.load(self._session, self._working, steps)
             outputs = [o for step in steps for o in self._projection.apply(self._working, step)]
             async with self._session.transaction():
                 return await self._write(old, reading.checkpoint, facts, outputs)
 
-    def _steps(self, old: Checkpoint, reading: Reading, facts: FactsOfBatch) -> list[Step]:
-        return [self._step(old.partition, each, facts) for each in reading.decoded]
+    def _steps(
+        self,
+        old: Checkpoint,
+        reading: Reading,
+        places: Sequence[FactPlace | None],
+        facts: FactsOfBatch,
+    ) -> list[Step]:
+        return [
+            self._step(old.partition, decoded, facts.change(decoded, place))
+            for decoded, place in zip(reading.decoded, places, strict=True)
+        ]
 
-    def _step(self, partition: int, decoded: Decoded, facts: FactsOfBatch) -> Step:
+    def _step(self, partition: int, decoded: Decoded, change: Change | None) -> Step:
         record, revision = decoded.record, decoded.revision
-        change = facts.change(
-            record, decoded.data, at=decoded.at, offset=decoded.offset, revision=revision
-        )
-        snapshot = self._snapshot(record.workspace, revision)
-        stored = None if change is None else change.stored
-        first = revision if stored is None else stored.revision
+        snapshot = self._last_snapshot
+        if snapshot.revision != revision or snapshot.workspace != record.workspace:
+            snapshot = self._snapshot(record.workspace, revision)
+        judged = snapshot
+        if change is not None and change.stored is not None and change.stored.revision != revision:
+            judged = self._definitions.catalogue.at(record.workspace, change.stored.revision)
         return Step(
             partition=partition,
             offset=decoded.offset,
@@ -110,12 +120,11 @@ class Applier(Generic[W]):
             data=decoded.data,
             snapshot=snapshot,
             change=change,
-            judged=snapshot if first == revision else self._snapshot(record.workspace, first),
+            judged=judged,
         )
 
     def _snapshot(self, workspace: str, revision: int) -> Snapshot:
-        if self._last_snapshot.workspace != workspace or self._last_snapshot.revision != revision:
-            self._last_snapshot = self._definitions.catalogue.at(workspace, revision)
+        self._last_snapshot = self._definitions.catalogue.at(workspace, revision)
         return self._last_snapshot
 
     async def _write(

@@ -4,17 +4,18 @@ Guarantee: within a batch every record meets its fact as the record before it le
 written are the last state of each fact.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from struct import Struct
 from typing import LiteralString
 
 import msgspec
 
-from contracts.cloudevent import CloudEvent
-from contracts.events import CustomEvent, EventData, EventWithdrawn, ProfileChanged
+from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
 from contracts.versions import Change, Stored, resolve, withdraw
-from projections.kernel import rows
+from projections.kernel import binary
+from projections.kernel.records import Decoded
 from services.runtime.postgres import Session
 
 FactPlace = tuple[str, str, FactKey]
@@ -23,8 +24,8 @@ FactPlace = tuple[str, str, FactKey]
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     workspace: str
-    customer: str
-    fact: str
+    customer: bytes
+    fact: bytes
     ordinal: int
     occurred_at: datetime
     counted_at: datetime
@@ -36,26 +37,31 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
 
 
 _LOAD: LiteralString = """
-SELECT f.workspace, f.customer::text, f.fact::text, f.ordinal, f.occurred_at, f.counted_at,
-    f.deleted_at, f.withdrawn, f.revision, f.record_offset, f.content
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[]) AS k (workspace, customer, fact)
+SELECT f.workspace, uuid_send(f.customer), uuid_send(f.fact), f.ordinal, f.occurred_at,
+    f.counted_at, f.deleted_at, f.withdrawn, f.revision, f.record_offset, f.content
+FROM unnest(%s, %s, %s) AS k (workspace, customer, fact)
 JOIN facts f USING (workspace, customer, fact)"""
 _COPY: LiteralString = """
-COPY facts (workspace, customer, fact, ordinal, occurred_at, counted_at, deleted_at, withdrawn,
-    revision, record_offset, content) FROM STDIN"""
+COPY facts (customer, fact, ordinal, occurred_at, counted_at, withdrawn, revision, record_offset,
+    workspace, deleted_at, content) FROM STDIN (FORMAT binary)"""
 _UPDATE: LiteralString = """
 UPDATE facts f SET ordinal = n.ordinal, occurred_at = n.occurred_at, counted_at = n.counted_at,
     deleted_at = n.deleted_at, withdrawn = n.withdrawn, revision = n.revision,
     record_offset = n.record_offset, content = n.content
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[],
-    %s::timestamptz[], %s::bool[], %s::bigint[], %s::bigint[], %s::text[])
+FROM unnest(%s, %s, %s, %s::int[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],
+    %s::bool[], %s, %s, %s::text[])
     AS n (workspace, customer, fact, ordinal, occurred_at, counted_at, deleted_at, withdrawn,
         revision, record_offset, content)
 WHERE f.workspace = n.workspace AND f.customer = n.customer AND f.fact = n.fact"""
 
+_COLUMNS = 11
+_fixed = Struct(">h i16s i16s ii iq iq i? iq iq".replace(" ", "")).pack
+"""Count of columns, then those of fixed width in the order of ``_COPY``, each after its length."""
 
-def place_of(record: CloudEvent, event: EventData) -> FactPlace | None:
+
+def place_of(decoded: Decoded) -> FactPlace | None:
     """Say which stored fact a record is about; None where its fact can have no other version."""
+    event, record = decoded.data, decoded.record
     match event:
         case CustomEvent():
             if event.identified is None:
@@ -78,24 +84,12 @@ class FactsOfBatch:
 
     async def load(self, session: Session, places: Iterable[FactPlace]) -> None:
         """Read what is stored of these facts, in one statement."""
-        wanted = sorted(set(places))
+        wanted = dict.fromkeys(places)
         if not wanted:
             return
-        cursor = await session.execute(
-            _LOAD,
-            (
-                rows.text_array(workspace for workspace, _, _ in wanted),
-                rows.array(rows.customer_uuid(customer) for _, customer, _ in wanted),
-                rows.array(key.hex() for _, _, key in wanted),
-            ),
-        )
-        for found in await cursor.fetchall():
+        for found in await (await session.execute(_LOAD, _keys(wanted))).fetchall():
             row = msgspec.convert(found, _Row)
-            place = (
-                row.workspace,
-                rows.customer_id(row.customer),
-                FactKey(bytes.fromhex(row.fact.replace("-", ""))),
-            )
+            place = (row.workspace, binary.customer_id(row.customer), FactKey(row.fact))
             self._existing.add(place)
             self._stored[place] = Stored(
                 ordinal=row.ordinal,
@@ -108,23 +102,20 @@ class FactsOfBatch:
                 content=None if row.content is None else row.content.encode(),
             )
 
-    def change(
-        self, record: CloudEvent, event: EventData, *, at: datetime, offset: int, revision: int
-    ) -> Change | None:
-        """Resolve what a record does to its fact; None where it is about no fact."""
-        place = place_of(record, event)
+    def change(self, decoded: Decoded, place: FactPlace | None) -> Change | None:
+        """Resolve what a record does to its fact, at ``place_of``; None where it is about none."""
+        event = decoded.data
         stored = None if place is None else self._stored.get(place)
         match event:
             case CustomEvent():
-                key = key_of_event_id(event.event_id) if place is None else place[2]
                 change = resolve(
                     stored,
                     event,
-                    key=key,
-                    recorded_at=record.recordedtime,
-                    at=at,
-                    offset=offset,
-                    revision=revision,
+                    key=key_of_event_id(event.event_id) if place is None else place[2],
+                    recorded_at=decoded.record.recordedtime,
+                    at=decoded.at,
+                    offset=decoded.offset,
+                    revision=decoded.revision,
                     keeps_content=self._keeps_content,
                 )
             case EventWithdrawn():
@@ -132,41 +123,55 @@ class FactsOfBatch:
             case ProfileChanged():
                 return None
         if place is not None and change.stored is not None and change.stored is not stored:
-            self._stored[place] = change.stored
-            self._changed[place] = change.stored
+            self._stored[place] = self._changed[place] = change.stored
         return change
 
     async def write(self, session: Session) -> None:
-        """Write the last state of each fact that changed: new ones by COPY, others by one UPDATE."""
-        fresh = [(p, s) for p, s in self._changed.items() if p not in self._existing]
-        await rows.copy(session, _COPY, [_spell(place, stored) for place, stored in fresh])
-        known = [(p, s) for p, s in self._changed.items() if p in self._existing]
-        if known:
-            await session.execute(_UPDATE, _columns(known))
+        """Write the last state of each changed fact: new ones by COPY, others by one UPDATE."""
+        existing = self._existing
+        fresh = [_spell(p, s) for p, s in self._changed.items() if p not in existing]
+        await binary.copy(session, _COPY, fresh)
+        if existing:
+            known = [(p, s) for p, s in self._changed.items() if p in existing]
+            if known:
+                await session.execute(_UPDATE, _columns(known))
 
 
-def _spell(place: FactPlace, stored: Stored) -> str:
+def _spell(place: FactPlace, stored: Stored) -> bytes:
     workspace, customer, key = place
-    content = rows.NULL if stored.content is None else rows.json_text(stored.content)
+    occurred = binary.micros(stored.occurred_at)
+    counted = stored.counted_at
+    fixed = _fixed(
+        _COLUMNS, 16, binary.customer_key(customer), 16, key, 4, stored.ordinal, 8, occurred,
+        8, occurred if counted is stored.occurred_at else binary.micros(counted),
+        1, stored.withdrawn, 8, stored.revision, 8, stored.offset,
+    )  # fmt: skip
+    deleted_at = binary.NULL if stored.deleted_at is None else binary.instant(stored.deleted_at)
+    content = binary.NULL if stored.content is None else binary.raw(stored.content)
+    return fixed + binary.name(workspace) + deleted_at + content
+
+
+def _keys(
+    places: Iterable[FactPlace],
+) -> tuple[binary.TextArray, binary.UuidArray, binary.UuidArray]:
+    workspaces, customers, facts = zip(*places, strict=True)
     return (
-        f"{workspace}\t{rows.customer_uuid(customer)}\t{key.hex()}\t{stored.ordinal}"
-        f"\t{stored.occurred_at.isoformat()}\t{stored.counted_at.isoformat()}"
-        f"\t{rows.optional_time(stored.deleted_at)}\t{'t' if stored.withdrawn else 'f'}"
-        f"\t{stored.revision}\t{stored.offset}\t{content}"
+        binary.texts(workspaces),
+        binary.uuids([binary.customer_key(customer) for customer in customers]),
+        binary.uuids(facts),
     )
 
 
-def _columns(changed: list[tuple[FactPlace, Stored]]) -> tuple[object, ...]:
+def _columns(changed: Sequence[tuple[FactPlace, Stored]]) -> tuple[object, ...]:
+    stored = [each for _, each in changed]
     return (
-        [place[0] for place, _ in changed],
-        rows.array(rows.customer_uuid(place[1]) for place, _ in changed),
-        rows.array(place[2].hex() for place, _ in changed),
-        [stored.ordinal for _, stored in changed],
-        [stored.occurred_at for _, stored in changed],
-        [stored.counted_at for _, stored in changed],
-        [stored.deleted_at for _, stored in changed],
-        [stored.withdrawn for _, stored in changed],
-        [stored.revision for _, stored in changed],
-        [stored.offset for _, stored in changed],
-        [None if s.content is None else s.content.decode() for _, s in changed],
+        *_keys(place for place, _ in changed),
+        [each.ordinal for each in stored],
+        [each.occurred_at for each in stored],
+        [each.counted_at for each in stored],
+        [each.deleted_at for each in stored],
+        [each.withdrawn for each in stored],
+        binary.bigints(each.revision for each in stored),
+        binary.bigints(each.offset for each in stored),
+        [None if each.content is None else each.content.decode() for each in stored],
     )

@@ -79,30 +79,25 @@ def encode_outputs(
     for output in outputs:
         sequence += 1
         cause = output.cause
+        record = cause.record
         key = output.customer.encode()
-        own = output.customer == cause.record.subject
-        value = codec.encode(_record(output, source=source, sequence=sequence))
-        target = partition if own else partition_of(key, partitions)
-        relayed.append(Relayed(output.topic, target, sequence, key, value))
+        target = partition if output.customer == record.subject else partition_of(key, partitions)
+        value = CloudEvent(
+            id=output.id,
+            source=source,
+            type=output.type,
+            subject=output.customer,
+            time=output.time,
+            workspace=record.workspace,
+            recordedtime=cause.at,
+            definitionsrevision=cause.snapshot.revision,
+            causationid=record.id,
+            correlationid=record.correlationid,
+            sequence=spell_sequence(sequence),
+            data=output.data,
+        )
+        relayed.append(Relayed(output.topic, target, sequence, key, codec.encode(value)))
     return encode_relayed(relayed)
-
-
-def _record(output: Output, *, source: str, sequence: int) -> CloudEvent:
-    cause = output.cause.record
-    return CloudEvent(
-        id=output.id,
-        source=source,
-        type=output.type,
-        subject=output.customer,
-        time=output.time,
-        workspace=cause.workspace,
-        recordedtime=output.cause.at,
-        definitionsrevision=output.cause.snapshot.revision,
-        causationid=cause.id,
-        correlationid=cause.correlationid,
-        sequence=spell_sequence(sequence),
-        data=output.data,
-    )
 
 
 async def insert(session: Session, partition: int, row: OutboxRow) -> None:

@@ -7,7 +7,7 @@ its reason written down.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -32,8 +32,13 @@ from services.runtime.postgres import (
 
 W = TypeVar("W")
 
-RECORDS_MAX = 20_000
+RECORDS_MAX = 8_000
 """Records of one transaction when behind: larger ones gain nothing measurable."""
+SMALL_BATCH_MAX = 500
+"""Records of a batch that is applied at once; a larger one waits for its turn."""
+LARGE_BATCHES_MAX = 3
+"""Large batches of a generation in work at once in this process, from reading to the last output
+appended: two keep two cores busy, the third waits for disks. Each holds about 50 MB."""
 RELAY_ROWS_MAX = 8
 """Outbox rows handed to the relay and not yet appended; the next batch waits for room."""
 RETRY_SECONDS_MAX = 1.0
@@ -65,6 +70,10 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Told after each commit: records applied, and the checkpoint now."""
     committed: Callable[[], None]
     """Told after each commit of a live generation, for those who wait for its rows."""
+    turns: asyncio.Semaphore = msgspec.field(
+        default_factory=lambda: asyncio.Semaphore(LARGE_BATCHES_MAX)
+    )
+    """Taken by each large batch."""
 
 
 class PartitionOwner(Generic[W]):
@@ -158,7 +167,7 @@ class PartitionOwner(Generic[W]):
         wiring.report(self._partition, None)
         wiring.applied(0, held)
         while True:
-            records = await wiring.consumer.poll(self._partition, records_max=RECORDS_MAX)
+            records = await wiring.consumer.poll(self._partition, records_max=SMALL_BATCH_MAX)
             if not records:
                 continue
             if records[0].offset != held.next_offset:
@@ -166,35 +175,61 @@ class PartitionOwner(Generic[W]):
                     f"partition {self._partition} goes on at {records[0].offset}, "
                     f"the checkpoint is {held.next_offset}"
                 )
-            held = await self._apply(applier, session, held, records, relay)
+            while records:
+                held, records = await self._in_turn(applier, held, records, relay)
+                if records:
+                    held = await self._present_hold(session, held)
+
+    async def _in_turn(
+        self,
+        applier: Applier[W],
+        held: Checkpoint,
+        records: list[Incoming],
+        relay: "_RelayTask",
+    ) -> tuple[Checkpoint, list[Incoming]]:
+        """Apply a small batch at once, a large one in its turn; answer what is held back."""
+        if len(records) < SMALL_BATCH_MAX:
+            return await self._apply(applier, held, records, relay)
+        async with self._wiring.turns:
+            room = RECORDS_MAX - len(records)
+            if room and held.hold_at is None:
+                more = await self._wiring.consumer.poll(
+                    self._partition, records_max=room, timeout_ms=0
+                )
+                records = [*records, *more]
+            applied = await self._apply(applier, held, records, relay)
+            await relay.rows.join()
+            return applied
 
     async def _apply(
         self,
         applier: Applier[W],
-        session: Session,
         held: Checkpoint,
-        records: Sequence[Incoming],
+        records: list[Incoming],
         relay: "_RelayTask",
-    ) -> Checkpoint:
-        """Apply all records, waiting wherever an operator holds the generation."""
-        while records:
-            now = [r for r in records if held.hold_at is None or r.offset < held.hold_at]
-            try:
-                if not now:
-                    raise HeldError
-                commits = await applier.apply(held, now)
-            except HeldError:
-                applier.forget()
-                await asyncio.sleep(HOLD_SECONDS)
-                with translated():
-                    present = await checkpoints.read(session, self._partition)
-                held = msgspec.structs.replace(held, hold_at=present.hold_at)
-                continue
-            for commit in commits:
-                await self._after(held, commit, relay)
-                held = commit.checkpoint
-            records = [r for r in records if r.offset >= held.next_offset]
-        return held
+    ) -> tuple[Checkpoint, list[Incoming]]:
+        """Apply the records before the hold of an operator; answer those that are held back."""
+        now = records
+        if held.hold_at is not None:
+            now = [each for each in records if each.offset < held.hold_at]
+        if not now:
+            return held, records
+        try:
+            commits = await applier.apply(held, now)
+        except HeldError:
+            applier.forget()
+            return held, records
+        for commit in commits:
+            await self._after(held, commit, relay)
+            held = commit.checkpoint
+        return held, records[len(now) :]
+
+    async def _present_hold(self, session: Session, held: Checkpoint) -> Checkpoint:
+        """Look after a while where the generation is held, if it still is."""
+        await asyncio.sleep(HOLD_SECONDS)
+        with translated():
+            present = await checkpoints.read(session, self._partition)
+        return msgspec.structs.replace(held, hold_at=present.hold_at)
 
     async def _after(self, held: Checkpoint, commit: Committed, relay: "_RelayTask") -> None:
         if commit.outbox is not None:
@@ -233,6 +268,7 @@ class _RelayTask:
             await self._relay.recover()
             while True:
                 await self._relay.send(await self.rows.get())
+                self.rows.task_done()
 
 
 async def prefer_key_lookups(session: Session) -> None:

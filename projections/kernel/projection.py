@@ -108,7 +108,7 @@ class Projection(Protocol[W]):
         ...
 
     def apply(self, working: W, step: Step) -> Iterable[Output]:
-        """Fold one step into the working set; pure besides that. What it raises is a dead letter."""
+        """Fold one step into the working set; pure besides. What it raises is a dead letter."""
         ...
 
     async def write(self, session: Session, working: W, *, live: bool) -> Sequence[Output]:

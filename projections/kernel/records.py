@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET
 
 from contracts import codec
 from contracts.cloudevent import CloudEvent
@@ -33,7 +34,7 @@ _decoders: dict[str, msgspec.json.Decoder[EventData]] = {
 }
 
 
-class Decoded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A record that concerns projections, at its place."""
 
     offset: int
@@ -53,30 +54,23 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
     """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
     sources, revisions = dict(old.progress.sources), dict(old.progress.revisions)
-    at, last_id = old.logical_time, old.record_id
+    at, last_id, appended_at_ms = old.logical_time, old.record_id, -1
     decoded: list[Decoded] = []
     for incoming in records:
-        record = _decode(incoming)
-        at, last_id = max(at, incoming.appended_at), record.id
-        revision = max(revisions.get(record.workspace, 0), record.definitionsrevision)
-        revisions[record.workspace] = revision
-        if isinstance(record.sequence, str):
-            sequence = int(record.sequence)
-            if sequence <= sources.get(record.source, 0):
-                continue
-            sources[record.source] = sequence
-        decoder = _decoders.get(record.type)
-        if decoder is None:
+        record = _decode(incoming.value)
+        if incoming.appended_at_ms != appended_at_ms:
+            appended_at_ms = incoming.appended_at_ms
+            at = max(at, incoming.appended_at)
+        last_id = record.id
+        revision = revisions.get(record.workspace, -1)
+        if record.definitionsrevision > revision:
+            revision = revisions[record.workspace] = record.definitionsrevision
+        if record.sequence is not UNSET and _stands_twice(record, sources):
             continue
-        decoded.append(
-            Decoded(
-                offset=incoming.offset,
-                at=at,
-                revision=revision,
-                record=record,
-                data=_decode_data(decoder, record),
-            )
-        )
+        decoder = _decoders.get(record.type)
+        if decoder is not None:
+            event = _decode_data(decoder, record)
+            decoded.append(Decoded(incoming.offset, at, revision, record, event))
     after = msgspec.structs.replace(
         old,
         next_offset=records[-1].offset + 1,
@@ -87,9 +81,18 @@ def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
     return Reading(checkpoint=after, decoded=decoded)
 
 
-def _decode(incoming: Incoming) -> CloudEvent:
+def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
+    """Whether a record of this sequence was read already; notes the sequence if not."""
+    sequence = int(record.sequence) if isinstance(record.sequence, str) else 0
+    if sequence <= sources.get(record.source, 0):
+        return True
+    sources[record.source] = sequence
+    return False
+
+
+def _decode(value: bytes) -> CloudEvent:
     try:
-        return codec.decode_record(incoming.value)
+        return codec.decode_record(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecordError("not a CloudEvent", str(error)) from error
 

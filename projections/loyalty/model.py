@@ -1,41 +1,42 @@
-"""Folding facts into entries: which rules fire, what a correction takes back. Pure.
+"""Folding facts into entries: what a version gives, what a correction takes back. Pure.
 
 Guarantee: each version of a fact is judged by the definitions revision of its first version. What
 a version caused is found by the entries' ids, which derive from program, rule, fact and version,
 and is reversed exactly; nothing else is touched.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
 
 import msgspec
 
 from contracts import codec
 from contracts.codec import Json
-from contracts.conditions import CustomerFacts, EventFacts, Facts
+from contracts.conditions import CustomerFacts, Facts
 from contracts.definitions.catalogue import Snapshot
-from contracts.definitions.loyalty_programs import EarningRule, LoyaltyProgram
-from contracts.effects import LOYALTY_ENTRY, EntryKind, LoyaltyEntry, Transfer
-from contracts.events import CustomEvent
-from contracts.identifiers import derive, event_id
-from contracts.places import Position
-from contracts.topics import CUSTOMER_EVENTS, LOYALTY_ENTRIES
+from contracts.definitions.loyalty_programs import EarningRule
+from contracts.effects import LOYALTY_ENTRY
+from contracts.events import EventWithdrawn
+from contracts.events import Profile as ToldProfile
+from contracts.topics import LOYALTY_ENTRIES
 from contracts.versions import Change, Fact
 from projections.kernel.projection import Output, Step
 from projections.loyalty import ledger
+from projections.loyalty.entries import (
+    Customer,
+    Entry,
+    EntryKey,
+    Member,
+    public_entry,
+    reversal_id,
+    transfers_of,
+)
 from projections.loyalty.ledger import Balance, Drawn, Lot
+from projections.loyalty.rules import Judged, Rules, caused
 
 MODEL_VERSION = 1
 CUSTOMERS_MAX = 20_000
 """Customers whose rows a partition keeps in memory between batches: about 20 MB."""
-
-Customer = tuple[str, str]
-"""Workspace and customer id."""
-Member = tuple[str, str, str]
-"""Workspace, customer id and program."""
-EntryKey = tuple[str, str, bytes]
-"""Workspace, customer id and entry."""
 
 
 class Profile(msgspec.Struct, kw_only=True, gc=False):
@@ -45,32 +46,12 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
     metadata: dict[str, Json]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An entry as the store keeps it; ``points`` signed from the member's side."""
+class NewLot(msgspec.Struct, frozen=True, gc=False):
+    """A lot to be written, and the partition that its order is a place in."""
 
-    id: bytes
     member: Member
-    kind: EntryKind
-    points: int
-    shortfall: int
-    at: datetime
-    rule: str
-    revision: int
-    fact: bytes
-    reverses: bytes | None
+    lot: Lot
     partition: int
-    offset: int
-    place: int
-    transfers: tuple[Transfer, ...]
-    drawn: Drawn
-
-
-class Award(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one rule gives for one fact; never zero, negative where a refund takes back."""
-
-    program: LoyaltyProgram
-    rule: EarningRule
-    points: int
 
 
 class WorkingSet:
@@ -81,19 +62,35 @@ class WorkingSet:
         self.balances: dict[Member, Balance] = {}
         self.lots: dict[Member, dict[bytes, Lot]] = {}
         self.entries: dict[EntryKey, Entry] = {}
-        self.event_facts: dict[int, EventFacts] = {}
         self.stored_profiles: set[Customer] = set()
         self.stored_balances: set[Member] = set()
         self.stored_lots: dict[bytes, int] = {}
         self.changed_profiles: set[Customer] = set()
         self.changed_balances: set[Member] = set()
+        self.posted: list[Entry] = []
+        """Entries of the record that is being applied: their index is their place."""
         self.new_entries: list[Entry] = []
-        self.new_lots: list[tuple[Member, Lot]] = []
+        self.new_lots: list[NewLot] = []
         self.needs_lots: set[Member] = set()
+        self._judged: dict[int, Judged | None] = {}
+        self._rules: Rules | None = None
+
+    def judge(self, offset: int, fact: Fact, snapshot: Snapshot) -> Judged | None:
+        """Say what rules may give for the fact that a record makes stand, judged once a batch."""
+        if offset in self._judged:
+            return self._judged[offset]
+        content = fact.content
+        assert content is not None, "a fact that counts from now on comes with its content"
+        rules = self._rules
+        if rules is None or rules.snapshot is not snapshot:
+            rules = self._rules = Rules(snapshot)
+        judged = None if content.historical else rules.judge(fact, content)
+        self._judged[offset] = judged
+        return judged
 
     def end_batch(self) -> None:
         """Forget what belongs to one batch, once it is written."""
-        for kept in (self.lots, self.entries, self.event_facts, self.stored_lots):
+        for kept in (self.lots, self.entries, self._judged, self.stored_lots):
             kept.clear()
         for kept in (self.changed_profiles, self.changed_balances, self.needs_lots):
             kept.clear()
@@ -104,81 +101,21 @@ class WorkingSet:
                 kept.clear()
 
 
-def event_facts(fact: Fact) -> EventFacts:
-    """Return the event as rules see it."""
-    content = fact.content
-    assert content is not None, "a fact that counts from now on comes with its content"
-    return EventFacts(
-        metadata=codec.decode_object(content.metadata),
-        goal_value=content.goal_value,
-        goal_type=content.goal_type,
-        occurred_at=fact.occurred_at,
-        referral_code=None if content.referral is None else content.referral.code,
-    )
-
-
-def may_take(snapshot: Snapshot, event: str, facts: Facts) -> Iterator[str]:
-    """Name the programs in which this event might take points: those need the member's lots."""
-    for name, program in snapshot.loyalty_programs.items():
-        for rule in program.rules_on.get(event, ()):
-            if rule.per is not None and (rule.per.measure(facts) or 0) < 0:
-                yield name
-
-
-def caused(change: Change, snapshot: Snapshot) -> Iterator[tuple[str, EarningRule, bytes]]:
-    """Name the entries that the version before may have caused: program, rule, entry id."""
-    before = change.before
-    if before is None:
-        return
-    for name, program in snapshot.loyalty_programs.items():
-        for rule in program.rules:
-            if before.content is None or rule.event == before.content.event:
-                yield name, rule, entry_id(name, rule.id, before)
-
-
-def entry_id(program: str, rule: str, fact: Fact) -> bytes:
-    """Derive the id of what a rule grants for one version of a fact."""
-    return derive("entry", program, rule, fact.key.hex(), str(fact.ordinal))
-
-
-def reversal_id(entry: bytes) -> bytes:
-    """Derive the id of the entry that reverses another: there is one at most."""
-    return derive("reversal", entry.hex())
-
-
-def awards(snapshot: Snapshot, event: str, facts: Facts) -> list[Award]:
-    """Evaluate every rule on this event; each fires at most once, a result of zero has not."""
-    fired: list[Award] = []
-    for program in snapshot.loyalty_programs.values():
-        for rule in program.rules_on.get(event, ()):
-            points = points_of(rule, facts)
-            if points:
-                fired.append(Award(program=program, rule=rule, points=points))
-    return fired
-
-
-def points_of(rule: EarningRule, facts: Facts) -> int:
-    """Points that a rule gives for these facts; 0 where it does not fire.
-
-    Whole steps count, rounded toward zero once per event: a refund takes back by the same measure.
-    """
-    occurred_at = facts.now
-    if rule.from_at is not None and occurred_at < rule.from_at:
-        return 0
-    if rule.until_at is not None and occurred_at >= rule.until_at:
-        return 0
-    if not rule.holds(facts):
-        return 0
-    if rule.per is None:
-        return rule.points or 0
-    return whole_steps(rule.per.measure(facts), rule.per.every) * rule.per.points
-
-
-def whole_steps(measured: int | Decimal | None, every: Decimal) -> int:
-    """Count the whole steps of ``every`` in a measure, toward zero; 0 for no measure."""
-    if measured is None:
-        return 0
-    return int((Decimal(measured) / every).to_integral_value(rounding=ROUND_DOWN))
+def look_at(working: WorkingSet, step: Step) -> list[EntryKey]:
+    """Note which members may lose points by a step; answer the entries that it may reverse."""
+    change = step.change
+    if change is None:
+        return []
+    workspace, customer = step.record.workspace, step.record.subject
+    if change.after is not None:
+        judged = working.judge(step.offset, change.after, step.judged)
+        if judged is not None and judged.takes_in:
+            working.needs_lots.update((workspace, customer, each) for each in judged.takes_in)
+    if change.before is None:
+        return []
+    found = list(caused(change, step.judged))
+    working.needs_lots.update((workspace, customer, program) for program, _ in found)
+    return [(workspace, customer, entry) for _, entry in found]
 
 
 def apply(working: WorkingSet, step: Step) -> Iterable[Output]:
@@ -189,14 +126,17 @@ def apply(working: WorkingSet, step: Step) -> Iterable[Output]:
     change = step.change
     if change is None or (change.before is None and change.after is None):
         return ()
-    first_new = len(working.new_entries)
+    posted = working.posted = []
     if change.before is not None:
         _reverse(working, step, change)
-    content = None if change.after is None else change.after.content
-    if change.after is not None and content is not None and not content.historical:
-        _post(working, step, change.after, content)
-    _forgive(working, step, first_new)
-    return [_output(step, entry) for entry in working.new_entries[first_new:]]
+    if change.after is not None:
+        _post(working, step, change.after)
+    for entry in posted:
+        if entry.points < 0:
+            _forgive(working, step)
+            break
+    working.new_entries += posted
+    return [_output(step, entry) for entry in posted]
 
 
 def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
@@ -204,13 +144,17 @@ def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
     if known is None:
         known = working.profiles[customer] = Profile(created_at=step.at, metadata={})
         working.changed_profiles.add(customer)
-    told = getattr(step.data, "profile", None)
+    told = _told_profile(step)
     if told is None or bytes(told.metadata) == b"{}":
         return
     merged = merge_metadata(known.metadata, codec.decode_object(told.metadata))
     if merged != known.metadata:
         known.metadata = merged
         working.changed_profiles.add(customer)
+
+
+def _told_profile(step: Step) -> ToldProfile | None:
+    return None if isinstance(step.data, EventWithdrawn) else step.data.profile
 
 
 def merge_metadata(known: Mapping[str, Json], told: Mapping[str, Json]) -> dict[str, Json]:
@@ -221,13 +165,13 @@ def merge_metadata(known: Mapping[str, Json], told: Mapping[str, Json]) -> dict[
 
 def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
     workspace, customer = step.record.workspace, step.record.subject
-    for program, _, candidate in caused(change, step.judged):
+    for program, candidate in caused(change, step.judged):
         entry = working.entries.get((workspace, customer, candidate))
         if entry is None:
             continue
         balance = _balance(working, entry.member)
         lots = working.lots.setdefault(entry.member, {})
-        place = len(working.new_entries)
+        place = len(working.posted)
         drawn: Drawn = ()
         points = -entry.points
         if entry.points > 0:
@@ -238,7 +182,6 @@ def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
                 _new_lot(working, step, entry.member, reversal_id(entry.id), homeless, place)
         _add(
             working,
-            step,
             Entry(
                 id=reversal_id(entry.id),
                 member=(workspace, customer, program),
@@ -253,66 +196,58 @@ def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
                 partition=step.partition,
                 offset=step.offset,
                 place=place,
-                transfers=_transfers(points),
+                transfers=transfers_of(points),
                 drawn=drawn,
             ),
         )
 
 
-def _post(working: WorkingSet, step: Step, fact: Fact, content: CustomEvent) -> None:
-    customer = (step.record.workspace, step.record.subject)
-    snapshot = step.judged
-    facts = _facts(working, customer, step.offset, fact)
-    for award in awards(snapshot, content.event, facts):
-        member = (*customer, award.program.name)
+def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
+    judged = working.judge(step.offset, fact, step.judged)
+    if judged is None:
+        return
+    workspace, customer = step.record.workspace, step.record.subject
+    for award in judged.awards:
+        standing = award.by
+        rule, program, points = standing.rule, standing.program.name, award.points
+        if rule.condition is not None and not _holds(working, rule, judged.facts, step):
+            continue
+        member = (workspace, customer, program)
         balance = _balance(working, member)
-        identity = entry_id(award.program.name, award.rule.id, fact)
-        place = len(working.new_entries)
+        identity = standing.entries.of(fact.key, fact.ordinal)
+        place = len(working.posted)
         drawn: Drawn = ()
-        if award.points > 0:
-            _grant(working, step, member, identity, award.points, place)
+        if points > 0:
+            lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
+            ledger.earn(balance, lot)
+            _keep_lot(working, step, member, lot)
         else:
             lots = working.lots.setdefault(member, {})
-            drawn = ledger.take(balance, lots, -award.points, first=None)
-        _add(
-            working,
-            step,
-            Entry(
-                id=identity,
-                member=member,
-                kind="earned" if award.points > 0 else "reversed",
-                points=award.points,
-                shortfall=0,
-                at=step.at,
-                rule=award.rule.id,
-                revision=snapshot.revision,
-                fact=fact.key,
-                reverses=None,
-                partition=step.partition,
-                offset=step.offset,
-                place=place,
-                transfers=_transfers(award.points),
-                drawn=drawn,
-            ),
+            drawn = ledger.take(balance, lots, -points, first=None)
+        entry = Entry(
+            id=identity,
+            member=member,
+            kind="earned" if points > 0 else "reversed",
+            points=points,
+            shortfall=0,
+            at=step.at,
+            rule=rule.id,
+            revision=step.judged.revision,
+            fact=fact.key,
+            reverses=None,
+            partition=step.partition,
+            offset=step.offset,
+            place=place,
+            transfers=transfers_of(points),
+            drawn=drawn,
         )
+        _add(working, entry)
 
 
-def _facts(working: WorkingSet, customer: Customer, offset: int, fact: Fact) -> Facts:
-    known = working.event_facts.get(offset)
-    profile = working.profiles[customer]
-    return Facts(
-        customer=CustomerFacts(metadata=profile.metadata, created_at=profile.created_at),
-        event=event_facts(fact) if known is None else known,
-        now=fact.occurred_at,
-    )
-
-
-def _grant(
-    working: WorkingSet, step: Step, member: Member, identity: bytes, points: int, place: int
-) -> None:
-    lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
-    ledger.earn(_balance(working, member), lot)
-    _keep_lot(working, member, lot)
+def _holds(working: WorkingSet, rule: EarningRule, facts: Facts, step: Step) -> bool:
+    profile = working.profiles[step.record.workspace, step.record.subject]
+    facts.customer = CustomerFacts(metadata=profile.metadata, created_at=profile.created_at)
+    return rule.holds(facts)
 
 
 def _new_lot(
@@ -320,11 +255,12 @@ def _new_lot(
 ) -> None:
     """Make a lot for points given back that have none to go back to."""
     order = (step.offset, place)
-    _keep_lot(working, member, Lot(id=identity, granted=points, remaining=points, order=order))
+    lot = Lot(id=identity, granted=points, remaining=points, order=order)
+    _keep_lot(working, step, member, lot)
 
 
-def _keep_lot(working: WorkingSet, member: Member, lot: Lot) -> None:
-    working.new_lots.append((member, lot))
+def _keep_lot(working: WorkingSet, step: Step, member: Member, lot: Lot) -> None:
+    working.new_lots.append(NewLot(member, lot, step.partition))
     if member in working.needs_lots:
         working.lots.setdefault(member, {})[lot.id] = lot
 
@@ -337,65 +273,40 @@ def _balance(working: WorkingSet, member: Member) -> Balance:
     return found
 
 
-def _transfers(points: int) -> tuple[Transfer, ...]:
-    if points > 0:
-        return (Transfer("issued", "available", points),)
-    if points < 0:
-        return (Transfer("available", "issued", -points),)
-    return ()
-
-
-def _add(working: WorkingSet, step: Step, entry: Entry) -> None:
-    working.new_entries.append(entry)
+def _add(working: WorkingSet, entry: Entry) -> None:
+    working.posted.append(entry)
     if entry.member in working.needs_lots:
-        working.entries[step.record.workspace, step.record.subject, entry.id] = entry
+        working.entries[entry.member[0], entry.member[1], entry.id] = entry
 
 
-def _forgive(working: WorkingSet, step: Step, first_new: int) -> None:
+def _forgive(working: WorkingSet, step: Step) -> None:
     """Forgive what this record left below zero in programs that refuse it, last entry first."""
-    for index in range(len(working.new_entries) - 1, first_new - 1, -1):
-        entry = working.new_entries[index]
+    for place, entry in reversed(list(enumerate(working.posted))):
+        if entry.points >= 0:
+            continue
         program = step.judged.loyalty_programs.get(entry.member[2])
-        if entry.points >= 0 or program is None or program.negative_balance == "allow":
+        if program is None or program.negative_balance == "allow":
             continue
         forgiven = ledger.forgive(_balance(working, entry.member), -entry.points)
         if forgiven:
             points = entry.points + forgiven
             cut = msgspec.structs.replace(
-                entry, points=points, shortfall=forgiven, transfers=_transfers(points)
+                entry, points=points, shortfall=forgiven, transfers=transfers_of(points)
             )
-            working.new_entries[index] = cut
+            working.posted[place] = cut
             key = (entry.member[0], entry.member[1], entry.id)
             if key in working.entries:
                 working.entries[key] = cut
 
 
 def _output(step: Step, entry: Entry) -> Output:
+    public = public_entry(entry)
     return Output(
         topic=LOYALTY_ENTRIES,
         type=LOYALTY_ENTRY,
-        id="entry_" + entry.id.hex(),
-        customer=step.record.subject,
-        time=entry.at,
-        data=codec.raw(public_entry(entry)),
+        id=public.id,
+        customer=public.customer,
+        time=public.at,
+        data=codec.raw(public),
         cause=step,
-    )
-
-
-def public_entry(entry: Entry) -> LoyaltyEntry:
-    """Return an entry as it stands on the topic and in answers."""
-    return LoyaltyEntry(
-        id="entry_" + entry.id.hex(),
-        program=entry.member[2],
-        customer=entry.member[1],
-        kind=entry.kind,
-        points=entry.points,
-        at=entry.at,
-        rule=entry.rule,
-        revision=entry.revision,
-        caused_by=event_id(entry.fact),
-        position=str(Position(CUSTOMER_EVENTS, entry.partition, entry.offset)),
-        transfers=entry.transfers,
-        reverses=None if entry.reverses is None else "entry_" + entry.reverses.hex(),
-        shortfall=entry.shortfall,
     )

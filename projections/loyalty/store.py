@@ -4,77 +4,86 @@ Guarantee: never a statement per event. Entries and lots are only ever added; ba
 what remains of a lot are changed by one statement each.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
+from struct import Struct
 from typing import Any, LiteralString
 
 import msgspec
 
 from contracts import codec
-from contracts.conditions import CustomerFacts, Facts
 from contracts.effects import EntryKind, Transfer
-from projections.kernel import rows
+from contracts.identifiers import FactKey
+from projections.kernel import binary
 from projections.kernel.projection import Step
-from projections.loyalty import model
+from projections.loyalty.entries import Customer, Entry, EntryKey, Member
 from projections.loyalty.ledger import Balance, Lot
-from projections.loyalty.model import Customer, Entry, EntryKey, Member, Profile, WorkingSet
+from projections.loyalty.model import NewLot, Profile, WorkingSet, look_at
 from services.runtime.postgres import Session
 
 _PROFILES: LiteralString = """
-SELECT p.workspace, p.customer::text, p.created_at, p.metadata::text
-FROM unnest(%s::text[], %s::uuid[]) AS k (workspace, customer)
+SELECT p.workspace, uuid_send(p.customer), p.created_at, p.metadata::text
+FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN profiles p USING (workspace, customer)"""
 _MEMBERS: LiteralString = """
-SELECT m.workspace, m.customer::text, m.program, m.available, m.pending, m.spent, m.expired,
+SELECT m.workspace, uuid_send(m.customer), m.program, m.available, m.pending, m.spent, m.expired,
     m.earned, m.adjusted, m.reversed
-FROM unnest(%s::text[], %s::uuid[]) AS k (workspace, customer)
+FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN members m USING (workspace, customer)"""
 _ENTRIES: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
     e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
-    e.transfers::text, e.drawn::text
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[]) AS k (workspace, customer, entry)
+    e.transfers, e.drawn
+FROM unnest(%s, %s, %s) AS k (workspace, customer, entry)
 JOIN entries e USING (workspace, customer, entry)"""
 _LOTS: LiteralString = """
-SELECT l.workspace, l.customer::text, l.program, l.lot::text, l.granted, l.remaining, l.expires_at,
-    l.record_offset, l.place
-FROM unnest(%s::text[], %s::uuid[], %s::text[]) AS k (workspace, customer, program)
+SELECT l.workspace, uuid_send(l.customer), l.program, uuid_send(l.lot), l.granted, l.remaining,
+    l.expires_at, l.record_offset, l.place
+FROM unnest(%s, %s, %s) AS k (workspace, customer, program)
 JOIN lots l USING (workspace, customer, program) WHERE l.remaining > 0
 UNION
-SELECT l.workspace, l.customer::text, l.program, l.lot::text, l.granted, l.remaining, l.expires_at,
-    l.record_offset, l.place
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[]) AS k (workspace, customer, lot)
+SELECT l.workspace, uuid_send(l.customer), l.program, uuid_send(l.lot), l.granted, l.remaining,
+    l.expires_at, l.record_offset, l.place
+FROM unnest(%s, %s, %s) AS k (workspace, customer, lot)
 JOIN lots l USING (workspace, customer, lot)"""
 
-_NEW_PROFILES: LiteralString = (
-    "COPY profiles (workspace, customer, created_at, metadata) FROM STDIN"
-)
+_NEW_PROFILES: LiteralString = """
+COPY profiles (workspace, customer, created_at, metadata) FROM STDIN (FORMAT binary)"""
 _CHANGED_PROFILES: LiteralString = """
 UPDATE profiles p SET metadata = n.metadata
-FROM unnest(%s::text[], %s::uuid[], %s::jsonb[]) AS n (workspace, customer, metadata)
+FROM unnest(%s, %s, %s::jsonb[]) AS n (workspace, customer, metadata)
 WHERE p.workspace = n.workspace AND p.customer = n.customer"""
 _NEW_MEMBERS: LiteralString = """
-COPY members (workspace, customer, program, available, pending, spent, expired, earned, adjusted,
-    reversed) FROM STDIN"""
+COPY members (customer, available, pending, spent, expired, earned, adjusted, reversed, workspace,
+    program) FROM STDIN (FORMAT binary)"""
 _CHANGED_MEMBERS: LiteralString = """
 UPDATE members m SET available = n.available, pending = n.pending, spent = n.spent,
     expired = n.expired, earned = n.earned, adjusted = n.adjusted, reversed = n.reversed
-FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     AS n (workspace, customer, program, available, pending, spent, expired, earned, adjusted,
         reversed)
 WHERE m.workspace = n.workspace AND m.customer = n.customer AND m.program = n.program"""
 _NEW_ENTRIES: LiteralString = """
-COPY entries (workspace, customer, entry, program, kind, points, shortfall, at, rule, revision,
-    fact, reverses, partition, record_offset, place, transfers, drawn) FROM STDIN"""
+COPY entries (customer, entry, fact, points, shortfall, at, revision, partition, record_offset,
+    place, workspace, program, kind, rule, transfers, reverses, drawn)
+FROM STDIN (FORMAT binary)"""
 _NEW_LOTS: LiteralString = """
-COPY lots (workspace, customer, lot, program, granted, remaining, expires_at, partition,
-    record_offset, place) FROM STDIN"""
+COPY lots (customer, lot, granted, remaining, partition, record_offset, place, workspace, program,
+    expires_at) FROM STDIN (FORMAT binary)"""
 _CHANGED_LOTS: LiteralString = """
 UPDATE lots l SET remaining = n.remaining
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::bigint[])
-    AS n (workspace, customer, lot, remaining)
+FROM unnest(%s, %s, %s, %s) AS n (workspace, customer, lot, remaining)
 WHERE l.workspace = n.workspace AND l.customer = n.customer AND l.lot = n.lot"""
+
+# Columns of fixed width in the order of the COPY statements, each after its length; the count of
+# all columns goes first.
+_member = Struct(">hi16siqiqiqiqiqiqiq").pack
+_entry = Struct(">hi16si16si16siqiqiqiqiiiqii").pack
+_lot = Struct(">hi16si16siqiqiiiqii").pack
+_MEMBER_COLUMNS, _ENTRY_COLUMNS, _LOT_COLUMNS = 10, 17, 10
+_NEITHER = binary.NULL * 2
+"""The columns of an entry that reverses none and draws on no lot."""
 
 _decode_transfers = msgspec.json.Decoder(tuple[Transfer, ...]).decode
 _decode_drawn = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
@@ -85,47 +94,27 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
     await _load_customers(session, working, steps)
     wanted: set[EntryKey] = set()
     for step in steps:
-        wanted.update(_look_at(working, step))
+        wanted.update(look_at(working, step))
     if wanted:
         await _load_entries(session, working, wanted)
     if working.needs_lots:
         await _load_lots(session, working)
 
 
-def _look_at(working: WorkingSet, step: Step) -> list[EntryKey]:
-    """See which members may lose points, and which entries may be reversed."""
-    change = step.change
-    if change is None:
-        return []
-    workspace, customer = step.record.workspace, step.record.subject
-    after = change.after
-    if after is not None and after.content is not None and not after.content.historical:
-        event = model.event_facts(after)
-        working.event_facts[step.offset] = event
-        facts = Facts(customer=CustomerFacts(), event=event, now=after.occurred_at)
-        for program in model.may_take(step.judged, after.content.event, facts):
-            working.needs_lots.add((workspace, customer, program))
-    if change.before is None:
-        return []
-    found = list(model.caused(change, step.judged))
-    working.needs_lots.update((workspace, customer, program) for program, _, _ in found)
-    return [(workspace, customer, entry) for _, _, entry in found]
-
-
 async def _load_customers(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
     named = {(step.record.workspace, step.record.subject) for step in steps}
-    unknown = sorted(customer for customer in named if customer not in working.profiles)
+    unknown = named - working.profiles.keys()
     if not unknown:
         return
-    keys = _customer_keys(unknown)
-    for workspace, digits, created_at, metadata in await _rows(session, _PROFILES, keys):
-        customer = (workspace, rows.customer_id(digits))
+    keys = _customer_keys(list(unknown))
+    for workspace, key, created_at, metadata in await _rows(session, _PROFILES, keys):
+        customer = (workspace, binary.customer_id(key))
         working.profiles[customer] = Profile(
             created_at=created_at, metadata=codec.decode_object(metadata.encode())
         )
         working.stored_profiles.add(customer)
-    for workspace, digits, program, *amounts in await _rows(session, _MEMBERS, keys):
-        member = (workspace, rows.customer_id(digits), program)
+    for workspace, key, program, *amounts in await _rows(session, _MEMBERS, keys):
+        member = (workspace, binary.customer_id(key), program)
         working.balances[member] = Balance(
             available=amounts[0],
             pending=amounts[1],
@@ -141,38 +130,33 @@ async def _load_customers(session: Session, working: WorkingSet, steps: Sequence
 async def _load_entries(
     session: Session, working: WorkingSet, wanted: Collection[EntryKey]
 ) -> None:
-    keys = (
+    parameters = (
         *_customer_keys([(workspace, customer) for workspace, customer, _ in wanted]),
-        rows.array(entry.hex() for _, _, entry in wanted),
+        binary.uuids([entry for _, _, entry in wanted]),
     )
-    for row in await _rows(session, _ENTRIES, keys):
+    for row in await _rows(session, _ENTRIES, parameters):
         entry = entry_of(row)
         working.entries[entry.member[0], entry.member[1], entry.id] = entry
 
 
 async def _load_lots(session: Session, working: WorkingSet) -> None:
-    drawn = [
-        (entry.member[0], entry.member[1], lot)
-        for entry in working.entries.values()
-        for lot, _ in entry.drawn
-    ]
-    members = sorted(working.needs_lots)
+    """Read the open lots of members that may lose points, and those that entries drew from."""
+    drawn = [(entry.member, lot) for entry in working.entries.values() for lot, _ in entry.drawn]
     parameters = (
-        *_customer_keys([(workspace, customer) for workspace, customer, _ in members]),
-        rows.text_array(program for _, _, program in members),
-        *_customer_keys([(workspace, customer) for workspace, customer, _ in drawn]),
-        rows.array(lot.hex() for _, _, lot in drawn),
+        *_member_keys(list(working.needs_lots)),
+        *_customer_keys([(member[0], member[1]) for member, _ in drawn]),
+        binary.uuids([lot for _, lot in drawn]),
     )
     for row in await _rows(session, _LOTS, parameters):
-        workspace, digits, program, lot, granted, remaining, expires_at, offset, place = row
+        workspace, key, program, lot, granted, remaining, expires_at, offset, place = row
         known = Lot(
-            id=_bytes(lot),
+            id=lot,
             granted=granted,
             remaining=remaining,
             expires_at=expires_at,
             order=(offset, place),
         )
-        member = (workspace, rows.customer_id(digits), program)
+        member = (workspace, binary.customer_id(key), program)
         working.lots.setdefault(member, {})[known.id] = known
         working.stored_lots[known.id] = remaining
 
@@ -181,8 +165,9 @@ async def write(session: Session, working: WorkingSet) -> None:
     """Write what the batch changed, inside the kernel's transaction."""
     await _write_profiles(session, working)
     await _write_members(session, working)
-    await rows.copy(session, _NEW_ENTRIES, [_spell_entry(each) for each in working.new_entries])
-    await _write_lots(session, working)
+    await binary.copy(session, _NEW_ENTRIES, list(_spell_entries(working.new_entries)))
+    await binary.copy(session, _NEW_LOTS, [_spell_lot(each) for each in working.new_lots])
+    await _write_changed_lots(session, working)
     working.stored_profiles |= working.changed_profiles
     working.stored_balances |= working.changed_balances
     working.end_batch()
@@ -190,41 +175,38 @@ async def write(session: Session, working: WorkingSet) -> None:
 
 async def _write_profiles(session: Session, working: WorkingSet) -> None:
     fresh = working.changed_profiles - working.stored_profiles
-    await rows.copy(
-        session,
-        _NEW_PROFILES,
-        [_spell_profile(customer, working.profiles[customer]) for customer in sorted(fresh)],
-    )
-    known = sorted(working.changed_profiles - fresh)
+    spelled = [_spell_profile(customer, working.profiles[customer]) for customer in fresh]
+    await binary.copy(session, _NEW_PROFILES, spelled)
+    known = list(working.changed_profiles - fresh)
     if known:
         metadata = [codec.encode(working.profiles[each].metadata).decode() for each in known]
         await session.execute(_CHANGED_PROFILES, (*_customer_keys(known), metadata))
 
 
-def _spell_profile(customer: Customer, profile: Profile) -> str:
-    return (
-        f"{customer[0]}\t{rows.customer_uuid(customer[1])}\t{profile.created_at.isoformat()}"
-        f"\t{rows.json_text(codec.encode(profile.metadata))}"
+def _spell_profile(customer: Customer, profile: Profile) -> bytes:
+    return b"".join(
+        (
+            b"\0\4",
+            binary.text(customer[0]),
+            binary.uuid(binary.customer_key(customer[1])),
+            binary.instant(profile.created_at),
+            binary.jsonb(codec.encode(profile.metadata)),
+        )
     )
 
 
 async def _write_members(session: Session, working: WorkingSet) -> None:
     fresh = working.changed_balances - working.stored_balances
-    await rows.copy(
-        session,
-        _NEW_MEMBERS,
-        [_spell_member(member, working.balances[member]) for member in sorted(fresh)],
-    )
-    known = sorted(working.changed_balances - fresh)
+    spelled = [_spell_member(member, working.balances[member]) for member in fresh]
+    await binary.copy(session, _NEW_MEMBERS, spelled)
+    known = list(working.changed_balances - fresh)
     if known:
         columns = zip(*(_amounts(working.balances[member]) for member in known), strict=True)
-        await session.execute(
-            _CHANGED_MEMBERS,
-            (*_member_keys(known), *(rows.array(map(str, column)) for column in columns)),
-        )
+        parameters = (*_member_keys(known), *(binary.bigints(column) for column in columns))
+        await session.execute(_CHANGED_MEMBERS, parameters)
 
 
-def _amounts(balance: Balance) -> tuple[int, ...]:
+def _amounts(balance: Balance) -> tuple[int, int, int, int, int, int, int]:
     return (
         balance.available,
         balance.pending,
@@ -236,18 +218,16 @@ def _amounts(balance: Balance) -> tuple[int, ...]:
     )
 
 
-def _spell_member(member: Member, balance: Balance) -> str:
-    amounts = "\t".join(map(str, _amounts(balance)))
-    return f"{member[0]}\t{rows.customer_uuid(member[1])}\t{member[2]}\t{amounts}"
+def _spell_member(member: Member, balance: Balance) -> bytes:
+    fixed = _member(
+        _MEMBER_COLUMNS, 16, binary.customer_key(member[1]), 8, balance.available,
+        8, balance.pending, 8, balance.spent, 8, balance.expired, 8, balance.earned,
+        8, balance.adjusted, 8, balance.reversed,
+    )  # fmt: skip
+    return fixed + binary.name(member[0]) + binary.name(member[2])
 
 
-async def _write_lots(session: Session, working: WorkingSet) -> None:
-    partition = {entry.id: entry.partition for entry in working.new_entries}
-    await rows.copy(
-        session,
-        _NEW_LOTS,
-        [_spell_lot(member, lot, partition[lot.id]) for member, lot in working.new_lots],
-    )
+async def _write_changed_lots(session: Session, working: WorkingSet) -> None:
     changed = [
         (member, lot)
         for member, lots in working.lots.items()
@@ -259,32 +239,56 @@ async def _write_lots(session: Session, working: WorkingSet) -> None:
             _CHANGED_LOTS,
             (
                 *_customer_keys([(member[0], member[1]) for member, _ in changed]),
-                rows.array(lot.id.hex() for _, lot in changed),
-                rows.array(str(lot.remaining) for _, lot in changed),
+                binary.uuids([lot.id for _, lot in changed]),
+                binary.bigints(lot.remaining for _, lot in changed),
             ),
         )
 
 
-def _spell_lot(member: Member, lot: Lot, partition: int) -> str:
-    return (
-        f"{member[0]}\t{rows.customer_uuid(member[1])}\t{lot.id.hex()}\t{member[2]}\t{lot.granted}"
-        f"\t{lot.remaining}\t{rows.optional_time(lot.expires_at)}\t{partition}\t{lot.order[0]}"
-        f"\t{lot.order[1]}"
-    )
+def _spell_lot(new: NewLot) -> bytes:
+    lot, (workspace, customer, program) = new.lot, new.member
+    fixed = _lot(
+        _LOT_COLUMNS, 16, binary.customer_key(customer), 16, lot.id, 8, lot.granted,
+        8, lot.remaining, 4, new.partition, 8, lot.order[0], 4, lot.order[1],
+    )  # fmt: skip
+    expires_at = binary.NULL if lot.expires_at is None else binary.instant(lot.expires_at)
+    return fixed + binary.name(workspace) + binary.name(program) + expires_at
 
 
-def _spell_entry(entry: Entry) -> str:
+def _spell_entries(entries: Sequence[Entry]) -> Iterator[bytes]:
+    at, at_micros = None, 0
+    for entry in entries:
+        if entry.at is not at:
+            at, at_micros = entry.at, binary.micros(entry.at)
+        yield _spell_entry(entry, at_micros)
+
+
+def _spell_entry(entry: Entry, at_micros: int) -> bytes:
     workspace, customer, program = entry.member
-    reverses = rows.NULL if entry.reverses is None else entry.reverses.hex()
-    drawn = rows.NULL
-    if entry.drawn:
-        drawn = codec.encode([(lot.hex(), points) for lot, points in entry.drawn]).decode()
-    return (
-        f"{workspace}\t{rows.customer_uuid(customer)}\t{entry.id.hex()}\t{program}\t{entry.kind}"
-        f"\t{entry.points}\t{entry.shortfall}\t{entry.at.isoformat()}\t{entry.rule}"
-        f"\t{entry.revision}\t{entry.fact.hex()}\t{reverses}\t{entry.partition}\t{entry.offset}"
-        f"\t{entry.place}\t{codec.encode(entry.transfers).decode()}\t{drawn}"
+    fixed = _entry(
+        _ENTRY_COLUMNS, 16, binary.customer_key(customer), 16, entry.id, 16, entry.fact,
+        8, entry.points, 8, entry.shortfall, 8, at_micros, 8, entry.revision,
+        4, entry.partition, 8, entry.offset, 4, entry.place,
+    )  # fmt: skip
+    names = _names(workspace, program, entry.kind, entry.rule)
+    transfers = binary.raw(codec.encode(entry.transfers))
+    if entry.reverses is None and not entry.drawn:
+        return fixed + names + transfers + _NEITHER
+    drawn = codec.encode([(lot.hex(), points) for lot, points in entry.drawn])
+    return b"".join(
+        (
+            fixed,
+            names,
+            transfers,
+            binary.uuid(entry.reverses),
+            binary.raw(drawn) if entry.drawn else binary.NULL,
+        )
     )
+
+
+@lru_cache(binary.NAMES_MAX)
+def _names(*names: str) -> bytes:
+    return b"".join(map(binary.text, names))
 
 
 def entry_of(row: Sequence[object]) -> Entry:
@@ -293,14 +297,14 @@ def entry_of(row: Sequence[object]) -> Entry:
     drawn = () if found.drawn is None else _decode_drawn(found.drawn)
     return Entry(
         id=_bytes(found.entry),
-        member=(found.workspace, rows.customer_id(found.customer), found.program),
+        member=(found.workspace, binary.customer_id(_bytes(found.customer)), found.program),
         kind=found.kind,
         points=found.points,
         shortfall=found.shortfall,
         at=found.at,
         rule=found.rule,
         revision=found.revision,
-        fact=_bytes(found.fact),
+        fact=FactKey(_bytes(found.fact)),
         reverses=None if found.reverses is None else _bytes(found.reverses),
         partition=found.partition,
         offset=found.offset,
@@ -336,16 +340,18 @@ async def _rows(
     return await (await session.execute(statement, parameters)).fetchall()
 
 
-def _customer_keys(customers: Sequence[Customer]) -> tuple[str, str]:
+def _customer_keys(customers: Sequence[Customer]) -> tuple[binary.TextArray, binary.UuidArray]:
     return (
-        rows.text_array(workspace for workspace, _ in customers),
-        rows.array(rows.customer_uuid(customer) for _, customer in customers),
+        binary.texts([workspace for workspace, _ in customers]),
+        binary.uuids([binary.customer_key(customer) for _, customer in customers]),
     )
 
 
-def _member_keys(members: Sequence[Member]) -> tuple[str, str, str]:
+def _member_keys(
+    members: Sequence[Member],
+) -> tuple[binary.TextArray, binary.UuidArray, binary.TextArray]:
     workspaces, customers = _customer_keys([(member[0], member[1]) for member in members])
-    return workspaces, customers, rows.text_array(member[2] for member in members)
+    return workspaces, customers, binary.texts([member[2] for member in members])
 
 
 def _bytes(digits: str) -> bytes:

@@ -33,6 +33,8 @@ CREATE TABLE outbox (
     records bytea NOT NULL,      -- encoded in order: projections.kernel.outbox
     CONSTRAINT outbox_has_one_row_a_transaction PRIMARY KEY (partition, sequence_first)
 );
+-- Rows live for milliseconds: compressing them would cost more than all the rest of a transaction.
+ALTER TABLE outbox ALTER COLUMN records SET STORAGE EXTERNAL;
 
 CREATE TABLE relays (
     partition integer NOT NULL,

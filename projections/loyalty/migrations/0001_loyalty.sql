@@ -22,7 +22,7 @@ CREATE TABLE members (
     CONSTRAINT members_have_one_row_a_program PRIMARY KEY (workspace, customer, program),
     CONSTRAINT members_conserve_points
         CHECK (earned + adjusted - reversed = available + pending + spent + expired)
-);
+) WITH (fillfactor = 50);         -- room to change a row beside itself, without its index
 
 CREATE TABLE entries (
     workspace text NOT NULL,
@@ -40,8 +40,8 @@ CREATE TABLE entries (
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
     place integer NOT NULL,       -- among the entries of one record
-    transfers jsonb NOT NULL,     -- [[debit, credit, points], …]
-    drawn jsonb,                  -- lots that points were taken from: [[lot, points], …]
+    transfers text NOT NULL,      -- [[debit, credit, points], …]
+    drawn text,                   -- lots that points were taken from: [[lot, points], …]
     CONSTRAINT entries_have_one_row_an_entry PRIMARY KEY (workspace, customer, entry)
 );
 
@@ -59,4 +59,3 @@ CREATE TABLE lots (
     CONSTRAINT lots_have_one_row_an_entry PRIMARY KEY (workspace, customer, lot),
     CONSTRAINT lots_keep_within_their_grant CHECK (remaining BETWEEN 0 AND granted)
 );
-CREATE INDEX lots_open ON lots (workspace, customer, program) WHERE remaining > 0;
