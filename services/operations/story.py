@@ -19,7 +19,8 @@ from services.stack.receiver import Received
 POLL_SECONDS = 0.25  # well within the second that a person waits
 SEEN_MAX = 10_000  # entries; beyond it a very old one could be shown twice
 WATCHED_SECONDS = 5.0  # points come from another processor, a moment after the timeline
-WATCHED_MAX = 50  # customers asked for at once; under load the story is a sample
+WATCHED_MAX = 5  # customers asked for at once; under load the story is a sample
+LINES_PER_SECOND_MAX = 30  # as fast as a person could scroll past
 PROGRAM = "rewards"
 
 
@@ -70,6 +71,7 @@ class Story:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._causes: OrderedDict[str, None] = OrderedDict()
         self._watched: dict[str, float] = {}
+        self._second = self._shown = self._unshown = 0
 
     async def follow(self) -> None:
         """Show what happens from now on, until cancelled."""
@@ -122,4 +124,14 @@ class Story:
         return True
 
     def _line(self, what: str, kind: str, detail: str, cause: str) -> None:
+        """Print a line, or count it when this second has had enough."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._unshown:
+                self._console.print(f"  ... and {self._unshown} more", style="dim")
+            self._second, self._shown, self._unshown = second, 0, 0
+        if self._shown >= LINES_PER_SECOND_MAX:
+            self._unshown += 1
+            return
+        self._shown += 1
         self._console.print(f"  {what:<9} {kind:<28} {detail}  <- {cause}", markup=False)
