@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from contracts.codec import encode
 from contracts.webhooks import MESSAGE_PREFIX
 from services.dispatcher.deliveries import DeliveryState, EndpointKey
 from services.dispatcher.rate import moved, slots
@@ -40,7 +41,10 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an attempt; ``wait_seconds`` counts where the state is ``pending`` again."""
+    """What became of an attempt; ``wait_seconds`` counts where the state is ``pending`` again.
+
+    Sent to Postgres as JSON: one parameter is cheaper than nine arrays.
+    """
 
     delivery: UUID
     endpoint: EndpointKey
@@ -109,15 +113,16 @@ WITH settled AS (
         claimed_by = NULL,
         claimed_until = NULL,
         ended_at = CASE WHEN g.state = 'pending' THEN NULL ELSE clock_timestamp() END
-    FROM unnest(%s::uuid[], %s::text[], %s::float8[], %s::timestamptz[], %s::int[], %s::int[],
-            %s::bytea[], %s::text[], %s::bool[])
-        AS g (id, state, wait_seconds, at, duration_ms, status, answer, error, is_gone)
-    WHERE d.id = g.id AND d.state = 'delivering' AND d.claimed_by = %s
+    FROM json_to_recordset(%s::json)
+        AS g (delivery uuid, state text, wait_seconds float8, at timestamptz, duration_ms int,
+            status int, answer text, error text, is_gone bool)
+    WHERE d.id = g.delivery AND d.state = 'delivering' AND d.claimed_by = %s
     RETURNING d.id, d.attempts_count, d.workspace, d.endpoint, d.customer, g.state, g.at,
         g.duration_ms, g.status, g.answer, g.error, g.is_gone
 ), written AS (
     INSERT INTO deliveries.attempts (delivery, ordinal, at, duration_ms, status, answer, error)
-    SELECT id, attempts_count, at, duration_ms, status, answer, error FROM settled
+    SELECT id, attempts_count, at, duration_ms, status, decode(answer, 'base64'), error
+    FROM settled
 ), counted AS (
     INSERT INTO deliveries.endpoint_hours AS h
         (workspace, endpoint, hour, succeeded_count, failed_count)
@@ -338,21 +343,8 @@ async def _hold(session: Session, endpoints: Iterable[EndpointKey]) -> dict[Endp
 async def _settle(
     session: Session, sender: int, settlements: Sequence[Settlement]
 ) -> set[EndpointKey]:
-    cursor = await session.execute(
-        _SETTLE,
-        (
-            [each.delivery for each in settlements],
-            [each.state for each in settlements],
-            [each.wait_seconds for each in settlements],
-            [each.at for each in settlements],
-            [each.duration_ms for each in settlements],
-            [each.status for each in settlements],
-            [each.answer for each in settlements],
-            [each.error for each in settlements],
-            [each.is_gone for each in settlements],
-            sender,
-        ),
-    )
+    told = encode(settlements).decode()
+    cursor = await session.execute(_SETTLE, (told, sender))
     ended = await cursor.fetchall()
     if not ended:
         return set()

@@ -12,6 +12,7 @@ from typing import Literal, LiteralString
 
 import msgspec
 
+from contracts.codec import encode
 from contracts.identifiers import CustomerId, EventId, key_of_event_id
 from contracts.webhooks import DELIVERY_PREFIX, MESSAGE_PREFIX, delivery_id
 from projections.kernel.rows import customer_uuid
@@ -62,18 +63,17 @@ ON CONFLICT ON CONSTRAINT endpoints_have_one_row_a_name DO NOTHING"""
 
 _INSERT: LiteralString = """
 WITH given AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(workspaces)s::text[], %(customers)s::uuid[],
-        %(events)s::uuid[], %(distributions)s::text[], %(times)s::timestamptz[],
-        %(bodies)s::bytea[], %(endpoints)s::text[], %(deliveries)s::uuid[], %(places)s::bigint[],
-        %(partitions)s::int[])
-        AS g (id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
-            place, partition)
+    SELECT * FROM json_to_recordset(%(messages)s::json)
+        AS g (id uuid, workspace text, customer uuid, event uuid, distribution text,
+            logical_time timestamptz, body text, endpoint text, delivery uuid, place bigint,
+            partition int)
 ), fresh AS (
     INSERT INTO deliveries.messages
         (id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
             created_at)
-    SELECT id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
-        now() FROM given
+    SELECT id, workspace, customer, event, distribution, logical_time, decode(body, 'base64'),
+        endpoint, delivery, now()
+    FROM given
     ON CONFLICT ON CONSTRAINT messages_have_an_id DO NOTHING RETURNING id
 ), unappended AS (
     INSERT INTO deliveries.unappended (partition, place, message)
@@ -101,27 +101,41 @@ async def enqueue(
         await session.execute(
             _INSERT_ENDPOINTS, ([key.workspace for key in keys], [key.name for key in keys])
         )
-    await session.execute(
-        _INSERT,
-        {
-            "ids": [message_uuid(each.id) for each in messages],
-            "workspaces": [each.workspace for each in messages],
-            "customers": [customer_uuid(each.customer) for each in messages],
-            "events": [key_of_event_id(each.event).hex() for each in messages],
-            "distributions": [each.distribution for each in messages],
-            "times": [each.logical_time for each in messages],
-            "bodies": [each.body for each in messages],
-            "endpoints": [each.endpoint for each in messages],
-            "deliveries": [
-                None
-                if each.endpoint is None
-                else delivery_uuid(delivery_id(each.id, each.endpoint))
-                for each in messages
-            ],
-            "places": [each.place for each in messages],
-            "partitions": [each.partition for each in messages],
-            "first_wait_seconds": first_wait_seconds,
-        },
+    told = encode([_row(each) for each in messages]).decode()
+    values = {"messages": told, "first_wait_seconds": first_wait_seconds}
+    await session.execute(_INSERT, values)
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it goes to Postgres: as JSON, one parameter being cheaper than eleven arrays."""
+
+    id: str
+    workspace: str
+    customer: str
+    event: str
+    distribution: str
+    logical_time: datetime
+    body: bytes
+    endpoint: str | None
+    delivery: str | None
+    partition: int
+    place: int
+
+
+def _row(message: NewMessage) -> _Row:
+    owed_to = message.endpoint
+    return _Row(
+        id=message_uuid(message.id),
+        workspace=message.workspace,
+        customer=customer_uuid(message.customer),
+        event=key_of_event_id(message.event).hex(),
+        distribution=message.distribution,
+        logical_time=message.logical_time,
+        body=message.body,
+        endpoint=owed_to,
+        delivery=None if owed_to is None else delivery_uuid(delivery_id(message.id, owed_to)),
+        partition=message.partition,
+        place=message.place,
     )
 
 
