@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
-import signal
+import re
 import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import LiteralString
 
@@ -21,15 +21,18 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from contracts.places import Position
 from services.runtime.kafka.consumer import Consumer, Incoming
 from services.stack.ports import LOOPBACK, free_port
 from tests.support.eventually import eventually_sync
-from tests.support.upshot import Upshot
+from tests.support.upshot import Upshot, command_of
 
 READ_RECORDS_MAX = 5_000
 SETTLE_SECONDS = 120.0  # a backlog after an outage, on a machine that is busy elsewhere
 READY_SECONDS = 90.0  # a processor imports, joins its group and claims its partitions
 OPERATION_SECONDS = 120.0
+ASK_SECONDS = 5.0
+KILL_SECONDS = 10.0
 PROJECTIONS = ("customers", "loyalty", "dispatcher")
 
 
@@ -81,7 +84,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     state: str
-    report: msgspec.Raw | None
+    report: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Inside:
@@ -122,10 +125,21 @@ class Inside:
         )
         return sql.Identifier(f"{projection}_g{number}")
 
+    def has_applied(self, projection: str, position: Position) -> bool:
+        """Return whether the live generation of a projection has passed a position."""
+        rows = self.rows_of(
+            projection,
+            "SELECT next_offset > %s FROM checkpoints WHERE partition = %s",
+            position.offset,
+            position.partition,
+        )
+        return rows == [(True,)]
+
     def records(self, topic: str, partitions: Sequence[int] | None = None) -> list[Incoming]:
         """Read a topic from its start to its present end, partition by partition."""
         wanted = list(self.partitions if partitions is None else partitions)
-        return asyncio.run(_read(self.settings["UPSHOT_KAFKA"], topic, wanted))
+        prefix = self.settings["UPSHOT_TOPIC_PREFIX"]
+        return asyncio.run(_read(self.settings["UPSHOT_KAFKA"], prefix, topic, wanted))
 
     def projections(self) -> list[Projection]:
         """Read ``GET /v1/projections``; an outage is "not yet" for ``eventually_sync``."""
@@ -187,7 +201,7 @@ class Inside:
             return found
 
         done = eventually_sync(ended, OPERATION_SECONDS)
-        assert done.state == "succeeded" and done.report is not None, done
+        assert done.state == "succeeded", done
         return done.report
 
     def assert_rebuild_equals_live(self, projection: str) -> None:
@@ -204,8 +218,8 @@ SELECT (SELECT count(*) FROM deliveries.unappended),
     (SELECT count(*) FROM deliveries.deliveries WHERE state <> 'succeeded')"""
 
 
-async def _read(kafka: str, topic: str, partitions: list[int]) -> list[Incoming]:
-    consumer = Consumer(kafka, topic)
+async def _read(kafka: str, prefix: str, topic: str, partitions: list[int]) -> list[Incoming]:
+    consumer = Consumer(kafka, topic, prefix=prefix)
     await consumer.assign(dict.fromkeys(partitions, 0))
     found: list[Incoming] = []
     try:
@@ -227,30 +241,49 @@ def environment_of(pid: int) -> dict[str, str]:
 
 
 class Companion:
-    """One more processor of a running system, started by hand."""
+    """One more process of a processor, started by hand."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
         self.process = process
-        self.port = port
         self.log_file = log_file
+        self._port = port
+
+    def send(self, signal_number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(signal_number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, frozen or not."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(KILL_SECONDS)
+
+    def is_ready(self) -> bool:
+        """Return whether it says that every partition of its own moves."""
+        return ask(self._port, "/readyz")[0] == HTTPStatus.OK
+
+    def partitions(self) -> set[int]:
+        """Return the partitions that it measures, which are those it has had."""
+        return {int(found) for found in _LAG.findall(ask(self._port, "/metrics")[1].decode())}
+
+    def applied(self) -> int:
+        """Return how many records it has applied."""
+        found = _APPLIED.search(ask(self._port, "/metrics")[1].decode())
+        return 0 if found is None else int(float(found[1]))
+
+
+_LAG = re.compile(r'^upshot_lag_records\{partition="(\d+)",projection="loyalty"\}', re.MULTILINE)
+_APPLIED = re.compile(r"^upshot_applied_records_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
 @contextmanager
-def companion(upshot: Upshot, name: str, module: str) -> Generator[Companion]:
-    """Run another process of a processor, with the environment of the first."""
-    port = free_port()
-    environment = environment_of(upshot.child_pids()[name]) | {"UPSHOT_HEALTH_PORT": str(port)}
-    program = environment_program(upshot, name)
-    log_file = upshot.data_dir / "logs" / f"{name}-companion-{port}.log"
+def loyalty_companion(upshot: Upshot) -> Generator[Companion]:
+    """Run another process of loyalty, with the environment of the first one."""
+    first, port = upshot.child_pids()["loyalty"], free_port()
+    log_file = upshot.data_dir / "logs" / f"companion-{port}.log"
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [program, "-m", module],
-            env=environment,
+            [*command_of(first)[:3]],
+            env=environment_of(first) | {"UPSHOT_HEALTH_PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -260,20 +293,12 @@ def companion(upshot: Upshot, name: str, module: str) -> Generator[Companion]:
     try:
         yield started
     finally:
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGCONT)
-            started.kill()
-
-
-def environment_program(upshot: Upshot, name: str) -> str:
-    """Return the program that a child runs."""
-    pid = upshot.child_pids()[name]
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[0]
+        started.kill()
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:
-    """GET from a process on loopback: status and body; an outage is "not yet"."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    """GET from a process on loopback: status and body; silence is "not yet"."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ASK_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

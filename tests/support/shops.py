@@ -12,6 +12,7 @@ import json
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -54,9 +55,7 @@ class Fact(msgspec.Struct, kw_only=True):
     @property
     def customer(self) -> str:
         """The source_id of the customer who holds it."""
-        named = self.body["customer"]
-        assert isinstance(named, dict), "a shop names its customer by an object"
-        return str(named["source_id"])
+        return msgspec.convert(self.body["customer"], dict[str, str])["source_id"]
 
     @property
     def has_versions(self) -> bool:
@@ -89,15 +88,14 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Shop(threading.Thread):
     """Tells events until asked to stop; what it could not tell stands in ``failure``."""
 
-    def __init__(self, upshot: Upshot, number: int, seed: int) -> None:
-        super().__init__(name=f"shop {number}", daemon=True)
+    def __init__(self, upshot: Upshot, name: str, seed: int) -> None:
+        super().__init__(name=name, daemon=True)
         self.facts: list[Fact] = []
         self.accepted = 0
         self.failure: str | None = None
         self._address = urlsplit(upshot.url).netloc
         self._key = upshot.admin_key
-        self._number = number
-        self._random = random.Random(f"{seed}/{number}")
+        self._random = random.Random(seed)
         self._time = datetime.now(tz=UTC) - timedelta(hours=6)
         self._connection: http.client.HTTPConnection | None = None
         self._stopping = threading.Event()
@@ -139,7 +137,7 @@ class Shop(threading.Thread):
         return fact  # unchanged: a duplicate
 
     def _new_fact(self) -> Fact:
-        name = f"{self._number}-{len(self.facts)}"
+        name = f"{self.name}-{len(self.facts)}"
         make = self._random.choices(
             (self._purchase, self._refund, self._review, self._old_purchase), (6, 2, 3, 1)
         )[0]
@@ -192,7 +190,7 @@ class Shop(threading.Thread):
         fact.points = {} if body["deleted_at"] else worth(body)
 
     def _customer(self) -> str:
-        return f"shop-{self._number}-{self._random.randrange(CUSTOMERS)}"
+        return f"{self.name}-{self._random.randrange(CUSTOMERS)}"
 
     def _amount(self) -> float:
         return self._random.randint(1, 50_000) / 100
@@ -268,8 +266,7 @@ class Shop(threading.Thread):
 
 def worth(body: Body) -> dict[str, int]:
     """Work out what one version of one fact is worth under the sample program, by rule."""
-    metadata = body["metadata"]
-    assert isinstance(metadata, dict), "a shop's metadata is an object"
+    metadata = msgspec.convert(body["metadata"], dict[str, str | float])
     match body["event"]:
         case "left_review":
             video = {"video-review": 100} if metadata["review_type"] == "video" else {}
@@ -288,10 +285,11 @@ def _steps(rule: str, amount: float) -> dict[str, int]:
 
 
 class Town:
-    """Several shops."""
+    """Several shops, whose customers and facts no other town knows."""
 
     def __init__(self, upshot: Upshot, *, shops: int, seed: int) -> None:
-        self.shops = [Shop(upshot, number, seed) for number in range(shops)]
+        name = uuid.uuid4().hex[:8]
+        self.shops = [Shop(upshot, f"{name}-{number}", seed + number) for number in range(shops)]
 
     def __enter__(self) -> Self:
         for shop in self.shops:
@@ -314,3 +312,15 @@ class Town:
     def facts(self) -> list[Fact]:
         """All that was told."""
         return [fact for shop in self.shops for fact in shop.facts]
+
+
+def sell(upshot: Upshot, customer: str, amount: float = 50) -> str:
+    """Tell one purchase by one customer; answers its position."""
+    body = {
+        "event": "order.completed",
+        "customer": {"source_id": customer},
+        "metadata": {"amount": amount},
+    }
+    answer = upshot.request("POST", "/v1/events", json.dumps(body))
+    assert answer.status == 200, answer.body
+    return msgspec.json.decode(answer.body, type=EventAnswer).position
