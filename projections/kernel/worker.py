@@ -35,6 +35,7 @@ from projections.kernel.reader import GenerationReader
 from services.runtime import metrics
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.health import HealthServer
+from services.runtime.kafka.consumer import HEARTBEAT_MS, SESSION_TIMEOUT_MS
 from services.runtime.kafka.errors import KafkaUnavailableError, TopicMismatchError
 from services.runtime.kafka.producer import Producer
 from services.runtime.kafka.topics import ensure_topics
@@ -131,6 +132,9 @@ def _app(settings: Settings, name: str) -> faust.App:
         f"{settings.topic_prefix}upshot.{name}.operations",
         broker=[f"kafka://{each}" for each in settings.kafka.split(",")],
         store="memory://",
+        datadir=settings.data_dir / "faust",  # empty, and by default made where one stands
+        broker_session_timeout=SESSION_TIMEOUT_MS / 1000,
+        broker_heartbeat_interval=HEARTBEAT_MS / 1000,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
