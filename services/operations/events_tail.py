@@ -1,6 +1,7 @@
 """`upshot events tail`: the workspace's activity log as it grows.
 
-Guarantee: after a break the stream is taken up again behind the last entry that was shown.
+Guarantee: a stream that breaks off is taken up again, and asked to go on behind the last entry that
+was shown (`Last-Event-ID`).
 """
 
 from __future__ import annotations

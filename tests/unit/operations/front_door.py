@@ -48,7 +48,7 @@ class FrontDoor:
             def do_GET(self) -> None:
                 door.serve(self)
 
-            do_POST = do_DELETE = do_GET
+            do_POST = do_DELETE = do_GET  # noqa: N815 - their names
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass

@@ -60,7 +60,9 @@ def test_a_diff_without_differences_ends_with_nought(upshot: CommandLine, file: 
 
 
 def test_a_diff_that_has_no_plan_ends_with_two(upshot: CommandLine, file: str) -> None:
-    with front_door(lambda _: refusal(400, "Refused", "/0/spec is odd", ("/0/spec", "is odd"))) as d:
+    with front_door(
+        lambda _: refusal(400, "Refused", "/0/spec is odd", ("/0/spec", "is odd"))
+    ) as d:
         refused = upshot(d, "diff", "-f", file)
         missing = upshot(d, "diff", "-f", f"{file}.not")
 

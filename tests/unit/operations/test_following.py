@@ -99,7 +99,12 @@ def test_equal_generations_end_a_compare_with_nought(upshot: CommandLine) -> Non
 def test_a_broken_law_ends_a_verify_with_one(upshot: CommandLine) -> None:
     def answer(asked: Asked) -> Answer:
         if asked.path == "/v1/projections":
-            common = {"generation": 1, "lag_records": 0, "staleness_seconds": 0, "partitions": []}
+            common: dict[str, object] = {
+                "generation": 1,
+                "lag_records": 0,
+                "staleness_seconds": 0,
+                "partitions": [],
+            }
             rows = [
                 {"name": "customers", "state": "live", **common},
                 {"name": "loyalty", "state": "building", **common},
@@ -131,5 +136,5 @@ def test_who_stops_looking_is_told_how_to_look_again(
         shown = upshot(door, "rebuild", "loyalty")
 
     assert (shown.code, shown.out) == (1, "")
-    assert f"The operation op_1 goes on: `upshot projections`" in shown.err
+    assert "The operation op_1 goes on: `upshot projections`" in shown.err
     assert f"{door.url}/v1/operations/op_1" in shown.err
