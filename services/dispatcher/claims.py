@@ -16,7 +16,7 @@ import msgspec
 
 from contracts.codec import encode
 from contracts.webhooks import MESSAGE_PREFIX
-from services.dispatcher.deliveries import DeliveryState, EndpointKey
+from services.dispatcher.deliveries import DeliveryState, EndpointKey, columns
 from services.dispatcher.rate import moved, slots
 from services.runtime.postgres import Session
 
@@ -24,10 +24,6 @@ LEASE_SECONDS: Final = 60
 """How long a claim holds: a wait behind one attempt, an attempt, and room to write it down."""
 SENDER_LOCK: Final = 0x7570_7364
 """Class of the advisory locks by which senders show that they live ("upsd")."""
-SWEEP_MAX: Final = 1_000
-"""Deliveries that one sweep touches, so that no transaction is long."""
-UNDEFINED_GRACE_SECONDS: Final = 60
-"""How long a delivery waits for an endpoint that this process does not know (yet)."""
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,15 +74,6 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     claimed: list[Claimed]
     more: frozenset[EndpointKey]
     slow: dict[EndpointKey, float]
-
-
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search found at an endpoint: deliveries due, deliveries behind an earlier one."""
-
-    endpoint: EndpointKey
-    is_disabled: bool
-    has_due: bool
-    has_behind: bool
 
 
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,49 +194,6 @@ UPDATE deliveries.endpoints e SET slot_at = g.slot_at
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS g (workspace, name, slot_at)
 WHERE e.workspace = g.workspace AND e.name = g.name"""
 
-_LOOK: LiteralString = """
-SELECT * FROM (
-    SELECT e.workspace, e.name, e.disabled_at IS NOT NULL,
-        EXISTS (
-            SELECT FROM deliveries.deliveries d
-            WHERE d.workspace = e.workspace AND d.endpoint = e.name AND d.state = 'pending'
-                AND NOT d.behind AND d.next_attempt_at <= clock_timestamp()) AS has_due,
-        EXISTS (
-            SELECT FROM deliveries.deliveries d
-            WHERE d.workspace = e.workspace AND d.endpoint = e.name AND d.behind) AS has_behind
-    FROM deliveries.endpoints e
-) AS found WHERE has_due OR has_behind"""
-
-_RELEASE: LiteralString = """
-UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
-WHERE id IN (
-    SELECT id FROM deliveries.deliveries
-    WHERE state = 'delivering' AND (claimed_until < clock_timestamp() OR NOT claimed_by = ANY (
-        ARRAY(SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND classid = %s::int
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))))
-    LIMIT %s FOR UPDATE SKIP LOCKED)"""
-
-_GIVE_BACK: LiteralString = """
-UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
-WHERE id = ANY (%s) AND state = 'delivering' AND claimed_by = %s"""
-
-_UNLINE: LiteralString = """
-UPDATE deliveries.deliveries SET behind = false
-WHERE id IN (
-    SELECT d.id FROM deliveries.deliveries d
-    JOIN unnest(%s::text[], %s::text[]) AS g (workspace, endpoint) USING (workspace, endpoint)
-    WHERE d.behind LIMIT %s FOR UPDATE OF d SKIP LOCKED)"""
-
-_DISABLE: LiteralString = """
-UPDATE deliveries.deliveries SET state = 'disabled', behind = false, ended_at = clock_timestamp()
-WHERE id IN (
-    SELECT d.id FROM deliveries.deliveries d
-    JOIN unnest(%s::text[], %s::text[], %s::int[]) AS g (workspace, endpoint, grace_seconds)
-        USING (workspace, endpoint)
-    WHERE d.state = 'pending'
-        AND d.next_attempt_at <= clock_timestamp() - make_interval(secs => g.grace_seconds)
-    LIMIT %s FOR UPDATE OF d SKIP LOCKED)"""
-
 
 async def new_sender(session: Session) -> int:
     """Draw a number for a sender of this process."""
@@ -292,48 +236,9 @@ async def exchange(
     )
 
 
-async def look(session: Session) -> list[Sight]:
-    """Search every endpoint's queue for what is due or stands behind."""
-    rows = await (await session.execute(_LOOK)).fetchall()
-    return [
-        Sight(
-            endpoint=EndpointKey(workspace, name),
-            is_disabled=is_disabled,
-            has_due=has_due,
-            has_behind=has_behind,
-        )
-        for workspace, name, is_disabled, has_due, has_behind in rows
-    ]
-
-
-async def release_lost(session: Session) -> int:
-    """Make deliveries due again whose sender is gone or whose lease ran out; answer how many."""
-    return (await session.execute(_RELEASE, (SENDER_LOCK, SWEEP_MAX))).rowcount
-
-
-async def give_back(session: Session, sender: int, deliveries: Sequence[UUID]) -> None:
-    """Make claimed deliveries due again that this sender has not begun to attempt."""
-    await session.execute(_GIVE_BACK, (list(deliveries), sender))
-
-
-async def forget_order(session: Session, unordered: Sequence[EndpointKey]) -> int:
-    """Let go what stands behind another at endpoints that are not ordered (any more)."""
-    names = _columns(unordered)
-    return (await session.execute(_UNLINE, (*names, SWEEP_MAX))).rowcount
-
-
-async def disable_due(
-    session: Session, disabled: Sequence[EndpointKey], undefined: Sequence[EndpointKey]
-) -> int:
-    """End what is due at disabled endpoints, and after a grace at those that are not defined."""
-    graces = [0] * len(disabled) + [UNDEFINED_GRACE_SECONDS] * len(undefined)
-    names = _columns([*disabled, *undefined])
-    return (await session.execute(_DISABLE, (*names, graces, SWEEP_MAX))).rowcount
-
-
 async def _hold(session: Session, endpoints: Iterable[EndpointKey]) -> dict[EndpointKey, _Held]:
     """Lock the endpoints' rows, so that no two transactions judge one line at once."""
-    rows = await (await session.execute(_HOLD_ENDPOINTS, _columns(sorted(endpoints)))).fetchall()
+    rows = await (await session.execute(_HOLD_ENDPOINTS, columns(sorted(endpoints)))).fetchall()
     return {
         EndpointKey(row[0], row[1]): _Held(is_disabled=row[2], slot_at=row[3], now=row[4])
         for row in rows
@@ -380,7 +285,7 @@ async def _claim(
     cursor = await session.execute(
         _CLAIM,
         (
-            *_columns([want.endpoint for want in wants]),
+            *columns([want.endpoint for want in wants]),
             [want.count for want in wants],
             [want.is_ordered for want in wants],
             sender,
@@ -430,10 +335,5 @@ async def _move_slots(
         if want.rate_per_second is not None and started[want.endpoint]
     ]
     if moves:
-        names = _columns([endpoint for endpoint, _ in moves])
+        names = columns([endpoint for endpoint, _ in moves])
         await session.execute(_MOVE_SLOTS, (*names, [slot_at for _, slot_at in moves]))
-
-
-def _columns(endpoints: Iterable[EndpointKey]) -> tuple[list[str], list[str]]:
-    keys = list(endpoints)
-    return [key.workspace for key in keys], [key.name for key in keys]

@@ -5,7 +5,7 @@ stand exactly when their cause is applied. Ids derive from the cause: writing on
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, LiteralString
@@ -98,9 +98,7 @@ async def enqueue(
         return
     keys = sorted({key for each in messages if (key := each.owed_to) is not None})
     if keys:
-        await session.execute(
-            _INSERT_ENDPOINTS, ([key.workspace for key in keys], [key.name for key in keys])
-        )
+        await session.execute(_INSERT_ENDPOINTS, columns(keys))
     told = encode([_row(each) for each in messages]).decode()
     values = {"messages": told, "first_wait_seconds": first_wait_seconds}
     await session.execute(_INSERT, values)
@@ -147,6 +145,12 @@ def message_uuid(message: str) -> str:
 def delivery_uuid(delivery: str) -> str:
     """Return a delivery id's digits, as Postgres reads a uuid."""
     return delivery.removeprefix(DELIVERY_PREFIX)
+
+
+def columns(endpoints: Iterable[EndpointKey]) -> tuple[list[str], list[str]]:
+    """Give the workspaces and the names of endpoints, as two parameters."""
+    keys = list(endpoints)
+    return [key.workspace for key in keys], [key.name for key in keys]
 
 
 async def migrate_deliveries(conninfo: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 
 import msgspec
 
-from services.dispatcher.deliveries import EndpointKey
+from services.dispatcher.deliveries import EndpointKey, columns
 from services.dispatcher.signing import Signer
 from services.runtime.postgres import Session
 from services.runtime.sealing import MasterKey
@@ -59,7 +59,7 @@ class SecretStore:
         if not stale:
             return
         self._held.update(dict.fromkeys(stale, (now, None)))
-        names = ([key.workspace for key in stale], [key.name for key in stale])
+        names = columns(stale)
         for row in await (await session.execute(_FIND, names)).fetchall():
             secrets = [self._master.unwrap(each).decode() for each in row[2:4] if each is not None]
             keys = EndpointKeys(signer=Signer(*secrets), headers=self._headers(row[4]))

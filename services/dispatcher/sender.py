@@ -15,13 +15,14 @@ from typing import Final
 import structlog
 
 from projections.kernel.partition import prefer_key_lookups
-from services.dispatcher import claims, send
-from services.dispatcher.claims import Claimed, Settlement, Sight
+from services.dispatcher import claims, send, upkeep
+from services.dispatcher.claims import Claimed, Settlement
 from services.dispatcher.deliveries import SCHEMA, EndpointKey
 from services.dispatcher.endpoint_secrets import SecretStore
 from services.dispatcher.lanes import EndpointLookup, Lanes
 from services.dispatcher.retry_schedule import Schedule
 from services.dispatcher.send import Attempted
+from services.dispatcher.upkeep import Sight
 from services.runtime import metrics
 from services.runtime.clock import Clock
 from services.runtime.egress import Egress
@@ -139,9 +140,9 @@ class Sender:
         self._look_at = _now() + LOOK_SECONDS
         late = self._lanes.take_back(_now())
         if late:
-            await claims.give_back(session, sender, [claimed.delivery for claimed in late])
-        await claims.release_lost(session)
-        sights = await claims.look(session)
+            await upkeep.give_back(session, sender, [claimed.delivery for claimed in late])
+        await upkeep.release_lost(session)
+        sights = await upkeep.look(session)
         await self._tidy(session, sights)
         due = [each.endpoint for each in sights if each.has_due and not each.is_disabled]
         self._lanes.announce(due, _now())
@@ -152,14 +153,14 @@ class Sender:
         defined = {each.endpoint: self._endpoints(each.endpoint) for each in sights}
         undefined = [key for key, endpoint in defined.items() if endpoint is None]
         if disabled or undefined:
-            await claims.disable_due(session, disabled, undefined)
+            await upkeep.disable_due(session, disabled, undefined)
         unordered = [
             each.endpoint
             for each in sights
             if each.has_behind and (endpoint := defined[each.endpoint]) and not endpoint.ordered
         ]
         if unordered:
-            await claims.forget_order(session, unordered)
+            await upkeep.forget_order(session, unordered)
 
     def _start(self, key: EndpointKey) -> None:
         for claimed in self._lanes.start(key):

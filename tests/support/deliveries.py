@@ -102,6 +102,10 @@ class Queue:
         )
         return [str(row[0]) for row in await cursor.fetchall()]
 
+    async def all_are(self, state: str) -> bool:
+        """Whether there are deliveries, and all of them are in this state."""
+        return set(await self.states()) == {state}
+
     async def attempts(self) -> list[tuple[int | None, str | None, bytes]]:
         """Give status, error and answer of each attempt, in order of time."""
         cursor = await self.session.execute(
