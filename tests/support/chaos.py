@@ -261,9 +261,10 @@ class Companion:
         """Return whether it says that every partition of its own moves."""
         return ask(self._port, "/readyz")[0] == HTTPStatus.OK
 
-    def partitions(self) -> set[int]:
-        """Return the partitions that it measures, which are those it has had."""
-        return {int(found) for found in _LAG.findall(ask(self._port, "/metrics")[1].decode())}
+    def partitions(self) -> set[int] | None:
+        """Return the partitions that it measures, which are those it has had; None before any."""
+        measured = _LAG.findall(ask(self._port, "/metrics")[1].decode())
+        return {int(partition) for partition in measured} or None
 
     def applied(self) -> int:
         """Return how many records it has applied."""

@@ -110,6 +110,9 @@ class Shop(threading.Thread):
                     self._tell_one(self._next())
         except Exception as error:  # noqa: BLE001 - the test that waits for it says so
             self.failure = f"{self.name}: {error!r}"
+        finally:
+            if self._connection is not None:
+                self._connection.close()
 
     def finish(self) -> None:
         """Stop after the request under way has its answer."""
