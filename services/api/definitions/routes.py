@@ -1,21 +1,18 @@
 """The routes of definitions: put, get, list, revisions, delete, apply, and the plan of an apply."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from contracts.codec import Json
 from contracts.definitions import KINDS, LATER_KINDS
-from contracts.errors import Fault, RefusedError, pointer_to, refuse
+from contracts.errors import refuse
 from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
 from services.api.definitions import store
 from services.api.definitions.compatibility import check_stored_events
-from services.api.definitions.differences import Difference
+from services.api.definitions.documents import read_documents
 from services.api.definitions.planning import (
-    DOCUMENTS_MAX,
     BreaksOthersError,
     Change,
     Plan,
@@ -24,6 +21,15 @@ from services.api.definitions.planning import (
     plan_apply,
 )
 from services.api.definitions.standing import Key, Standing
+from services.api.definitions.views import (
+    Applied,
+    Changed,
+    Created,
+    DefinitionPage,
+    DefinitionView,
+    Deleted,
+    Named,
+)
 from services.api.routes import (
     APPLY_BYTES_MAX,
     JSON,
@@ -34,7 +40,6 @@ from services.api.routes import (
     PathParam,
     Route,
 )
-from services.api.yaml_text import read_yaml
 from services.runtime.access import Scope
 from services.runtime.problems import ProblemError, conflict
 
@@ -67,81 +72,6 @@ COMPATIBILITY = Param(
     description="`none` lets an event type refuse events that are stored already.",
     choices=("none", "stored"),
 )
-
-
-class DefinitionView(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition as it stands; write-only values show their digests.
-
-    ``secret`` is answered once, where it was generated.
-    """
-
-    kind: str
-    name: str
-    revision: int
-    spec: dict[str, object] | None
-    updated_at: datetime
-    updated_by: str
-    object: str = "definition"
-    secret: str | UnsetType = UNSET
-
-
-class Created(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition that an apply made; ``secret`` as for a single one."""
-
-    kind: str
-    name: str
-    secret: str | UnsetType = UNSET
-
-
-class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition that an apply changed, and what differs."""
-
-    kind: str
-    name: str
-    diff: tuple[Difference, ...]
-    secret: str | UnsetType = UNSET
-
-
-class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition by its name."""
-
-    kind: str
-    name: str
-
-
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """What an apply did, or would do; ``revision`` is the workspace's after it."""
-
-    revision: int
-    created: list[Created]
-    changed: list[Changed]
-    unchanged: list[Named]
-    dry_run: bool
-
-
-class Deleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition that stands no longer, by which revision."""
-
-    kind: str
-    name: str
-    revision: int
-    deleted: bool = True
-
-
-class DefinitionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of definitions or of revisions."""
-
-    data: list[DefinitionView]
-    next_cursor: str | None
-    object: str = "list"
-
-
-class SubmittedDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A document of an apply."""
-
-    kind: str
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-    spec: dict[str, object]
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +115,7 @@ async def put_definition(call: Call) -> Reply:
 
 async def apply_definitions(call: Call) -> Reply:
     """Apply many documents, all or none; or say what that would do."""
-    documents = _documents(call)
+    documents = read_documents(call)
     for document in documents:
         call.require(_write_scope(document.kind))
     outcome = await _apply(call, documents, guard=None)
@@ -359,62 +289,6 @@ def _told(change: Change, written: dict[Key, int] | None = None) -> str | UnsetT
         return UNSET
     sealed = change.sealed
     return sealed.secret if sealed and sealed.generated and sealed.secret else UNSET
-
-
-def _documents(call: Call) -> list[Submitted]:
-    """The documents of an apply; raises ``RefusedError`` naming each that is none."""
-    given = read_yaml(call.content) if call.media == YAML else call.json()
-    documents = _flattened(given)
-    if len(documents) > DOCUMENTS_MAX:
-        raise refuse("", "documents", f"has more than {DOCUMENTS_MAX} documents")
-    faults: list[Fault] = []
-    found: list[Submitted] = []
-    for index, document in enumerate(documents):
-        if document is None and call.media == YAML:
-            continue  # an empty document, as a trailing separator makes one
-        try:
-            found.append(_submitted(document, pointer_to("", index)))
-        except RefusedError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise RefusedError(faults)
-    if not found:
-        raise refuse("", "documents", "has no documents")
-    return found
-
-
-def _flattened(given: Json) -> list[Json]:
-    """A stream of documents, or one document that is the array of them."""
-    if not isinstance(given, list):
-        raise refuse("", "type", "is not an array of documents {kind, name, spec}")
-    if len(given) == 1 and isinstance(given[0], list):
-        return given[0]
-    return given
-
-
-def _submitted(document: Json, pointer: str) -> Submitted:
-    if not isinstance(document, dict):
-        raise refuse(pointer, "type", "is not an object {kind, name, spec}")
-    faults = [
-        Fault(pointer=pointer_to(pointer, name), code="unknown-field", detail="is unknown")
-        for name in document
-        if name not in ("kind", "name", "spec")
-    ]
-    kind, name, spec = document.get("kind"), document.get("name"), document.get("spec")
-    for field, value in (("kind", kind), ("name", name)):
-        if value is None:
-            faults.append(_fault(pointer, field, "required", "is required"))
-        elif not isinstance(value, str):
-            faults.append(_fault(pointer, field, "type", "is not a string"))
-    if spec is None:
-        faults.append(_fault(pointer, "spec", "required", "is required"))
-    if faults or not isinstance(kind, str) or not isinstance(name, str):
-        raise RefusedError(faults)
-    return Submitted(kind=kind, name=name, spec=spec, pointer=pointer)
-
-
-def _fault(pointer: str, field: str, code: str, detail: str) -> Fault:
-    return Fault(pointer=pointer_to(pointer, field), code=code, detail=detail)
 
 
 _ONE = "/v1/definitions/{kind}/{name*}"
