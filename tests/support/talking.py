@@ -31,6 +31,7 @@ class Talk:
 
     def __init__(self, upshot: Upshot) -> None:
         self.upshot = upshot
+        self.revision = 0
 
     def ask(
         self,
@@ -46,7 +47,8 @@ class Talk:
     def tell(self, event: str, source_id: str, **fields: object) -> Told:
         """Tell an event of a customer (a source_id); it must be accepted."""
         body = {"event": event, "customer": {"source_id": source_id}, **fields}
-        answer = self.ask("POST", "/v1/events", body)
+        newest = {"Upshot-Definitions-Revision": str(self.revision)} if self.revision else {}
+        answer = self.ask("POST", "/v1/events", body, newest)
         assert answer.status == 200, answer.body
         said = decode_object(answer.body)
         position = str(said["position"])
@@ -77,11 +79,12 @@ class Talk:
         return part(self.read(path, *after), "points", "available")
 
     def put(self, kind: str, name: str, spec: object) -> int:
-        """Define something; answers the revision."""
+        """Define something, which events told from now on are judged by; answers the revision."""
         answer = self.ask("PUT", f"/v1/definitions/{kind}/{name}", spec)
         assert answer.status in {200, 201}, answer.body
         revision = decode_object(answer.body)["revision"]
         assert isinstance(revision, int), answer.body
+        self.revision = max(self.revision, revision)
         return revision
 
 
