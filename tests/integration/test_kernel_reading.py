@@ -13,6 +13,7 @@ from projections.kernel.batch import Applier
 from projections.kernel.errors import FencedError
 from projections.kernel.failures import DEAD_LETTERS_MAX
 from projections.kernel.generations import Generation
+from projections.kernel.outbox import Relayed, encode_relayed
 from projections.loyalty.projection import Loyalty
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.postgres import connect
@@ -195,7 +196,7 @@ async def test_too_many_dead_letters_stop_the_processor(
 
         async with reading(log, database, generation) as reader:
             await eventually(
-                lambda: [each for each in reader.not_ready() if "TooManyDeadLetters" in each] or None,
+                lambda: any("TooManyDeadLetters" in each for each in reader.not_ready()),
                 REBALANCE_SECONDS,
             )
 
@@ -283,8 +284,6 @@ async def _has_entries(log: Log, count: int) -> bool:
 
 async def _forget_the_acknowledgement(database: str, generation: Generation, log: Log) -> None:
     """Put the outbox row back as if the relay had died between append and acknowledgement."""
-    from projections.kernel.outbox import Relayed, encode_relayed
-
     (found,) = await log.read(LOYALTY_ENTRIES)
     row = encode_relayed([Relayed(LOYALTY_ENTRIES, found.partition, 1, found.key, found.value)])
     session = await connect(database, schema=generation.schema)

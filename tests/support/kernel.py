@@ -1,7 +1,7 @@
 """A log of purchases on a real broker, and readers of it in this process."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import LiteralString
@@ -132,7 +132,7 @@ class Log:
 
 
 @asynccontextmanager
-async def new_log(kafka: str, prefix: str) -> AsyncIterator[Log]:
+async def new_log(kafka: str, prefix: str) -> AsyncGenerator[Log]:
     """Make the topics of a test, with its definitions in them."""
     await ensure_topics(kafka, prefix=prefix, partitions=PARTITIONS)
     producer = Producer(kafka, prefix=prefix)
@@ -185,7 +185,7 @@ async def live_loyalty(database: str) -> Generation:
 @asynccontextmanager
 async def reading(
     log: Log, database: str, generation: Generation
-) -> AsyncIterator[GenerationReader[WorkingSet]]:
+) -> AsyncGenerator[GenerationReader[WorkingSet]]:
     """Read the log into a generation of loyalty while the block runs."""
     definitions = DefinitionsFollower(log.kafka, prefix=log.prefix)
     await definitions.start()
