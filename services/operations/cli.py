@@ -6,7 +6,6 @@ help); an error is a sentence on stderr that says what to do, never a traceback 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import typer
@@ -40,6 +39,8 @@ events = typer.Typer(no_args_is_help=True, help="Send a file of events, or watch
 @app.command("run")
 def run_everything() -> None:
     """Start everything on this machine and show what events cause; Ctrl-C stops it."""
+    import asyncio  # noqa: PLC0415 - as below
+
     from services.operations.run import run  # noqa: PLC0415 - loads the whole system
 
     raise typer.Exit(asyncio.run(run(load_settings())))

@@ -98,8 +98,8 @@ class Client:
         try:
             with closing(self._connect(self._seconds)) as connection:
                 connection.request(method, self._prefix + path, body or None, headers)
-                answer = connection.getresponse()
-                content = answer.read(ANSWER_BYTES_MAX)
+                with connection.getresponse() as answer:
+                    content = answer.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         if not 200 <= answer.status < 300:  # noqa: PLR2004 - the class of successes
@@ -113,16 +113,17 @@ class Client:
             RefusedCallError: any status but 200.
             UnreachableError: nothing answered, or the stream broke off.
         """
-        with closing(self._connect(STREAM_SECONDS)) as connection:
-            try:
-                connection.request("GET", self._prefix + path, None, {**self._headers, **headers})
-                answer = connection.getresponse()
-                if answer.status != http.HTTPStatus.OK:
-                    raise _refusal(answer, answer.read(ANSWER_BYTES_MAX), self.url)
-                while line := answer.readline(LINE_BYTES_MAX):
-                    yield line.decode(errors="replace").rstrip("\r\n")
-            except (OSError, http.client.HTTPException) as error:
-                raise self._unreachable(error) from error
+        asked = {**self._headers, **headers}
+        try:
+            with closing(self._connect(STREAM_SECONDS)) as connection:
+                connection.request("GET", self._prefix + path, None, asked)
+                with connection.getresponse() as answer:
+                    if answer.status != http.HTTPStatus.OK:
+                        raise _refusal(answer, answer.read(ANSWER_BYTES_MAX), self.url)
+                    while line := answer.readline(LINE_BYTES_MAX):
+                        yield line.decode(errors="replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
         scheme, host, port = self._address

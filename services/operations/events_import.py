@@ -7,6 +7,7 @@ once: where the answer to a batch was not seen, the batch is sent again with the
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -110,7 +111,7 @@ def import_events(
             client,
             screen,
             source,
-            state_file=kept if _size(source) is not None else None,
+            state_file=kept if file != STDIN and _size(source) is not None else None,
             refused_file=refused_file or Path(f"{name}.refused.ndjson"),
         )
         done = started.run(historical=historical, batch_events=batch)
@@ -311,7 +312,19 @@ def _opened(file: str) -> Generator[BinaryIO]:
         msg = f"{file} cannot be read ({error.strerror}). Name an NDJSON file, or - for stdin."
         raise CommandError(msg) from error
     with source:
+        _hold(source, file)
         yield source
+
+
+def _hold(source: BinaryIO, file: str) -> None:
+    """Let nobody else import the same file at the same time; a file system without locks may."""
+    try:
+        fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        msg = f"Another import of {file} is running. Wait for its end."
+        raise CommandError(msg) from held
+    except OSError:
+        return
 
 
 def _size(source: BinaryIO) -> int | None:

@@ -50,7 +50,7 @@ class FrontDoor:
 
             do_POST = do_DELETE = do_GET  # noqa: N815 - their names
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            def log_message(self, format: str, *_args: object) -> None:  # noqa: A002 - its name
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

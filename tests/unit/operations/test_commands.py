@@ -178,3 +178,34 @@ def test_redriving_names_one_or_many(upshot: CommandLine) -> None:
     assert many.out == "3 deliveries begin anew.\n"
     assert (door.asked[0].method, door.asked[0].path) == ("POST", "/v1/deliveries/redrive")
     assert msgspec.json.decode(door.asked[0].body) == {"endpoint": "shop", "state": "exhausted"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run",
+        "apply",
+        "diff",
+        "events import",
+        "events tail",
+        "projections",
+        "rebuild",
+        "compare",
+        "drop",
+        "verify",
+        "dead-letters list",
+        "dead-letters show",
+        "deliveries list",
+        "deliveries redrive",
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "topics",
+    ],
+)
+def test_every_command_explains_itself(upshot: CommandLine, words: str) -> None:
+    shown = upshot.bare(*words.split(), "--help")
+
+    assert shown.code == 0
+    assert f"upshot {words}" in shown.out
+    assert words == "run" or all(each in shown.out for each in ("--json", "--url", "--key"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +188,33 @@ def test_an_empty_file_is_an_import_of_nothing(
         shown = upshot(door, "events", "import", str(written()))
 
     assert (shown.code, door.asked) == (0, [])
+
+
+def test_stdin_is_read_once_and_keeps_no_state(
+    upshot: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reading, writing = os.pipe()
+    os.write(writing, b'{"event":"a"}\n{"event":"bad"}\n')
+    os.close(writing)
+    log = Log()
+
+    with front_door(log) as door, os.fdopen(reading) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        shown = upshot(door, "events", "import", "-", "--json")
+
+    assert (shown.code, len(log.ids)) == (1, 1)
+    assert _names(tmp_path) == {"stdin.refused.ndjson"}
+
+
+def test_one_file_is_imported_once_at_a_time(
+    upshot: CommandLine, written: Callable[..., Path]
+) -> None:
+    file = written({"event": "a"})
+
+    with front_door(Log()) as door, file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        shown = upshot(door, "events", "import", str(file))
+
+    assert (shown.code, door.asked) == (1, [])
+    assert "Another import of" in shown.err
