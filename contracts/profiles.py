@@ -78,11 +78,9 @@ def digest_of(profile: Profile) -> bytes:
 
     Whoever has merged a record last and meets the same digest has nothing to do.
     """
-    digest = blake2b(bytes(profile.metadata), digest_size=_DIGEST_BYTES)
-    digest.update(b"\0" if profile.sealed is None else profile.sealed.encode())
-    for name in profile.clears:
-        digest.update(b"\0" + name.encode())
-    return digest.digest()
+    sealed = b"" if profile.sealed is None else profile.sealed.encode()
+    told = b"\0".join((sealed, bytes(profile.metadata), *map(str.encode, profile.clears)))
+    return blake2b(told, digest_size=_DIGEST_BYTES).digest()
 
 
 def merge(

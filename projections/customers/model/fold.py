@@ -16,7 +16,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import EventId, FactKey, key_of_event_id
-from contracts.profiles import Changes, FieldChange, changed_keys, digest_of, merge
+from contracts.profiles import Changes, FieldChange, changed_keys, merge
 from contracts.versions import Change
 from projections.customers.model.owners import Claim, Owner
 from projections.customers.model.rows import (
@@ -89,7 +89,7 @@ class _Record:
             row, changes = self._merge(row, profile)
         if row is not known:
             working.customers[key] = row
-            working.changed_customers.add(key)
+            working.changed_customers[key] = None
         working.customers.move_to_end(key)
         if known is None or changes:
             kind = "customer.updated" if known else "customer.created"
@@ -97,7 +97,7 @@ class _Record:
             self._enter(kind, step.at, data, caused_by)
 
     def _merge(self, row: CustomerRow, profile: Profile) -> tuple[CustomerRow, Changes]:
-        digest = digest_of(profile)
+        digest = self._working.digests[self._step.offset]
         if digest == row.merged:
             return row, {}
         sealed = None
@@ -193,7 +193,7 @@ class _Record:
 
     def _put(self, place: FactPlace, row: EventRow) -> None:
         self._working.events[place] = row
-        self._working.changed_events.add(place)
+        self._working.changed_events[place] = None
         self._working.outcomes.pop(place, None)
 
     def _claim(self, place: FactPlace, row: EventRow, *, is_bare: bool) -> None:

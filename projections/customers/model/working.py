@@ -27,9 +27,10 @@ Blob = tuple[str, str]
 
 
 class WorkingSet:
-    """Rows in memory. ``profiles`` and ``properties`` hold opened seals, None where one is broken.
+    """Rows in memory, and what changed in the order of the log.
 
-    A blob whose key is gone is in neither.
+    ``profiles`` and ``properties`` hold opened seals, None where one does not open; a blob whose
+    key is gone is in neither. ``digests`` are of the profiles told, by offset.
     """
 
     def __init__(self) -> None:
@@ -38,19 +39,20 @@ class WorkingSet:
         self._start()
 
     def _start(self) -> None:
-        self.changed_customers: set[CustomerKey] = set()
+        self.changed_customers: dict[CustomerKey, None] = {}
+        self.digests: dict[int, bytes] = {}
         self.profiles: Mapping[Blob, SealedProfile | None] = {}
         self.properties: Mapping[Blob, JsonObject | None] = {}
         self.events: dict[FactPlace, EventRow] = {}
         self.stored_events: set[FactPlace] = set()
-        self.changed_events: set[FactPlace] = set()
+        self.changed_events: dict[FactPlace, None] = {}
         self.outcomes: dict[FactPlace, str] = {}
         self.entries: list[TimelineEntry] = []
         self.claims: dict[tuple[str, FactKey], list[Claim]] = {}
 
     def end_batch(self) -> None:
         """Keep what may be met again, within the bound."""
-        self.stored_customers |= self.changed_customers
+        self.stored_customers.update(self.changed_customers)
         while len(self.customers) > CUSTOMERS_MAX:
             gone, _ = self.customers.popitem(last=False)
             self.stored_customers.discard(gone)

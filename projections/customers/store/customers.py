@@ -5,6 +5,7 @@ Guarantee: a customer's row is read once and kept while the customer is met agai
 
 from collections.abc import Sequence
 from datetime import datetime
+from struct import Struct
 from typing import LiteralString
 
 import msgspec
@@ -14,34 +15,36 @@ from contracts.events import Address
 from contracts.profiles import TEXT_FIELDS, ProfileState
 from projections.customers.model import CustomerRow, WorkingSet
 from projections.customers.model.rows import CustomerKey
-from projections.kernel import rows
+from projections.kernel import binary
 from projections.kernel.projection import Step
 from services.runtime.postgres import Session
 
 _LOAD: LiteralString = """
-SELECT c.workspace, c.customer::text, c.source_id, c.email, c.name, c.phone, c.description,
+SELECT c.workspace, uuid_send(c.customer), c.source_id, c.email, c.name, c.phone, c.description,
     c.birthdate, c.birthday, c.address, c.metadata, c.merged, c.created_at, c.updated_at
-FROM unnest(%s::text[], %s::uuid[]) AS k (workspace, customer)
+FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN customers c USING (workspace, customer)"""
 _COPY: LiteralString = """
-COPY customers (workspace, customer, source_id, email, name, phone, description, birthdate,
-    birthday, address, metadata, merged, created_at, updated_at) FROM STDIN"""
+COPY customers (customer, created_at, updated_at, workspace, source_id, email, name, phone,
+    description, birthdate, birthday, address, metadata, merged) FROM STDIN (FORMAT binary)"""
 _UPDATE: LiteralString = """
 UPDATE customers c SET source_id = n.source_id, email = n.email, name = n.name, phone = n.phone,
     description = n.description, birthdate = n.birthdate, birthday = n.birthday,
     address = n.address, metadata = n.metadata, merged = n.merged, updated_at = n.updated_at
-FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+FROM unnest(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::timestamptz[])
     AS n (workspace, customer, source_id, email, name, phone, description, birthdate, birthday,
         address, metadata, merged, updated_at)
 WHERE c.workspace = n.workspace AND c.customer = n.customer"""
 
+_COLUMNS = 14
+_fixed = Struct(">h i16s iq iq").pack
 _decode_address = msgspec.json.Decoder(Address).decode
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     workspace: str
-    customer: str
+    customer: bytes
     source_id: str | None
     email: str | None
     name: str | None
@@ -65,13 +68,13 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
     cursor = await session.execute(
         _LOAD,
         (
-            rows.text_array(workspace for workspace, _ in missing),
-            rows.array(rows.customer_uuid(customer) for _, customer in missing),
+            binary.texts(workspace for workspace, _ in missing),
+            binary.uuids([binary.customer_key(customer) for _, customer in missing]),
         ),
     )
     for found in await cursor.fetchall():
         row = msgspec.convert(found, _Row)
-        key: CustomerKey = (row.workspace, rows.customer_id(row.customer))
+        key: CustomerKey = (row.workspace, binary.customer_id(row.customer))
         working.customers[key] = _customer(row)
         working.stored_customers.add(key)
 
@@ -97,30 +100,29 @@ def _customer(row: _Row) -> CustomerRow:
 
 async def write(session: Session, working: WorkingSet) -> None:
     """Write the customers that changed: new ones by COPY, others by one UPDATE."""
-    changed = [(key, working.customers[key]) for key in sorted(working.changed_customers)]
+    changed = [(key, working.customers[key]) for key in working.changed_customers]
     stored = working.stored_customers
     fresh = [_spell(key, row) for key, row in changed if key not in stored]
-    await rows.copy(session, _COPY, fresh)
+    await binary.copy(session, _COPY, fresh)
     known = [(key, row) for key, row in changed if key in stored]
     if known:
         await session.execute(_UPDATE, _columns(known))
 
 
-def _spell(key: CustomerKey, row: CustomerRow) -> str:
+def _spell(key: CustomerKey, row: CustomerRow) -> bytes:
     workspace, customer = key
-    texts = "\t".join(_optional(value) for value in _texts(row.profile))
-    merged = rows.NULL if row.merged is None else f"\\\\x{row.merged.hex()}"
-    return (
-        f"{workspace}\t{rows.customer_uuid(customer)}\t{texts}\t{merged}"
-        f"\t{row.created_at.isoformat()}\t{row.updated_at.isoformat()}"
-    )
+    created_at, updated_at = binary.micros(row.created_at), binary.micros(row.updated_at)
+    fixed = _fixed(_COLUMNS, 16, binary.customer_key(customer), 8, created_at, 8, updated_at)
+    texts = b"".join(_optional(value) for value in _texts(row.profile))
+    merged = binary.NULL if row.merged is None else binary.raw(row.merged)
+    return fixed + binary.name(workspace) + texts + merged
 
 
 def _columns(known: list[tuple[CustomerKey, CustomerRow]]) -> tuple[object, ...]:
     texts = zip(*(_texts(row.profile) for _, row in known), strict=True)
     return (
-        [key[0] for key, _ in known],
-        rows.array(rows.customer_uuid(key[1]) for key, _ in known),
+        binary.texts(key[0] for key, _ in known),
+        binary.uuids([binary.customer_key(key[1]) for key, _ in known]),
         *(list(column) for column in texts),
         [row.merged for _, row in known],
         [row.updated_at for _, row in known],
@@ -135,5 +137,5 @@ def _texts(profile: ProfileState) -> list[str | None]:
     return texts
 
 
-def _optional(value: str | None) -> str:
-    return rows.NULL if value is None else rows.text(value)
+def _optional(value: str | None) -> bytes:
+    return binary.NULL if value is None else binary.text(value)

@@ -6,6 +6,7 @@ or a withdrawal follows.
 
 from collections.abc import Sequence
 from datetime import datetime
+from struct import Struct
 from typing import LiteralString
 
 import msgspec
@@ -14,47 +15,47 @@ from contracts import codec
 from contracts.identifiers import FactKey
 from projections.customers.model import EventContent, EventRow, WorkingSet
 from projections.customers.model.rows import FactPlace
-from projections.kernel import rows
+from projections.kernel import binary
 from projections.kernel.projection import Step
 from services.runtime.postgres import Session
 
 _LOAD: LiteralString = """
-SELECT e.workspace, e.customer::text, e.fact::text, e.event, e.external_id, e.outcome, e.version,
-    e.revision, e.occurred_at, e.counted_at, e.created_at, e.deleted_at, e.withdrawn, e.partition,
-    e.record_offset, e.content
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[]) AS k (workspace, customer, fact)
+SELECT e.workspace, uuid_send(e.customer), uuid_send(e.fact), e.event, e.external_id, e.outcome,
+    e.version, e.revision, e.occurred_at, e.counted_at, e.created_at, e.deleted_at, e.withdrawn,
+    e.partition, e.record_offset, e.content
+FROM unnest(%s, %s, %s) AS k (workspace, customer, fact)
 JOIN events e USING (workspace, customer, fact)"""
 _COPY: LiteralString = """
-COPY events (workspace, customer, fact, event, external_id, outcome, version, revision,
-    occurred_at, counted_at, created_at, deleted_at, withdrawn, partition, record_offset, content)
-FROM STDIN"""
+COPY events (customer, fact, version, revision, occurred_at, counted_at, created_at, withdrawn,
+    partition, record_offset, workspace, event, external_id, outcome, deleted_at, content)
+FROM STDIN (FORMAT binary)"""
 _UPDATE: LiteralString = """
 UPDATE events e SET outcome = n.outcome, version = n.version, revision = n.revision,
     occurred_at = n.occurred_at, counted_at = n.counted_at, created_at = n.created_at,
     deleted_at = n.deleted_at, withdrawn = n.withdrawn, record_offset = n.record_offset,
     content = n.content
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::bigint[],
-    %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::bool[],
-    %s::bigint[], %s::text[])
+FROM unnest(%s, %s, %s, %s, %s::int[], %s, %s::timestamptz[], %s::timestamptz[],
+    %s::timestamptz[], %s::timestamptz[], %s::bool[], %s, %s::text[])
     AS n (workspace, customer, fact, outcome, version, revision, occurred_at, counted_at,
         created_at, deleted_at, withdrawn, record_offset, content)
 WHERE e.workspace = n.workspace AND e.customer = n.customer AND e.fact = n.fact"""
 _UPDATE_OUTCOMES: LiteralString = """
 UPDATE events e SET outcome = n.outcome
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[])
-    AS n (workspace, customer, fact, outcome)
+FROM unnest(%s, %s, %s, %s) AS n (workspace, customer, fact, outcome)
 WHERE e.workspace = n.workspace AND e.customer = n.customer AND e.fact = n.fact
     AND e.outcome <> n.outcome"""
 
 _FIRST = 1
+_COLUMNS = 16
+_fixed = Struct(">h i16s i16s ii iq iq iq iq i? ii iq").pack
 
 _decode_content = codec.decoder(EventContent).decode
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     workspace: str
-    customer: str
-    fact: str
+    customer: bytes
+    fact: bytes
     event: str
     external_id: str | None
     outcome: str
@@ -87,8 +88,7 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
     cursor = await session.execute(_LOAD, _keys(wanted))
     for found in await cursor.fetchall():
         row = msgspec.convert(found, _Row)
-        key = FactKey(bytes.fromhex(row.fact.replace("-", "")))
-        place = (row.workspace, rows.customer_id(row.customer), key)
+        place = (row.workspace, binary.customer_id(row.customer), FactKey(row.fact))
         working.events[place] = _event(row)
         working.stored_events.add(place)
 
@@ -114,51 +114,55 @@ def _event(row: _Row) -> EventRow:
 async def write(session: Session, working: WorkingSet) -> None:
     """Write the rows that changed: new ones by COPY, others by one UPDATE each kind."""
     stored = working.stored_events
-    changed = sorted(working.changed_events)
+    changed = working.changed_events
     fresh = [_spell(p, working.events[p]) for p in changed if p not in stored]
-    await rows.copy(session, _COPY, fresh)
+    await binary.copy(session, _COPY, fresh)
     known = [(p, working.events[p]) for p in changed if p in stored]
     if known:
         await session.execute(_UPDATE, _columns(known))
     if working.outcomes:
         outcomes = sorted(working.outcomes.items())
         keys = _keys([place for place, _ in outcomes])
-        told = rows.text_array(outcome for _, outcome in outcomes)
+        told = binary.texts(outcome for _, outcome in outcomes)
         await session.execute(_UPDATE_OUTCOMES, (*keys, told))
 
 
-def _keys(places: Sequence[FactPlace]) -> tuple[str, str, str]:
+def _keys(
+    places: Sequence[FactPlace],
+) -> tuple[binary.TextArray, binary.UuidArray, binary.UuidArray]:
     return (
-        rows.text_array(workspace for workspace, _, _ in places),
-        rows.array(rows.customer_uuid(customer) for _, customer, _ in places),
-        rows.array(key.hex() for _, _, key in places),
+        binary.texts(workspace for workspace, _, _ in places),
+        binary.uuids([binary.customer_key(customer) for _, customer, _ in places]),
+        binary.uuids([key for _, _, key in places]),
     )
 
 
-def _spell(place: FactPlace, row: EventRow) -> str:
+def _spell(place: FactPlace, row: EventRow) -> bytes:
     workspace, customer, key = place
-    external_id = rows.NULL if row.external_id is None else rows.text(row.external_id)
-    return (
-        f"{workspace}\t{rows.customer_uuid(customer)}\t{key.hex()}\t{rows.text(row.event)}"
-        f"\t{external_id}\t{row.outcome}\t{row.version}\t{row.revision}"
-        f"\t{row.occurred_at.isoformat()}\t{row.counted_at.isoformat()}"
-        f"\t{row.created_at.isoformat()}\t{rows.optional_time(row.deleted_at)}"
-        f"\t{'t' if row.withdrawn else 'f'}\t{row.partition}\t{row.offset}"
-        f"\t{rows.json_text(codec.encode(row.content))}"
-    )
+    occurred = binary.micros(row.occurred_at)
+    fixed = _fixed(
+        _COLUMNS, 16, binary.customer_key(customer), 16, key, 4, row.version, 8, row.revision,
+        8, occurred, 8, occurred if row.counted_at is row.occurred_at else
+        binary.micros(row.counted_at), 8, binary.micros(row.created_at), 1, row.withdrawn,
+        4, row.partition, 8, row.offset,
+    )  # fmt: skip
+    external_id = binary.NULL if row.external_id is None else binary.text(row.external_id)
+    named = binary.name(workspace) + binary.name(row.event) + external_id
+    outcome = binary.name(row.outcome) + binary.instant(row.deleted_at)
+    return fixed + named + outcome + binary.raw(codec.encode(row.content))
 
 
 def _columns(known: list[tuple[FactPlace, EventRow]]) -> tuple[object, ...]:
     return (
         *_keys([place for place, _ in known]),
-        rows.text_array(row.outcome for _, row in known),
+        binary.texts(row.outcome for _, row in known),
         [row.version for _, row in known],
-        [row.revision for _, row in known],
+        binary.bigints(row.revision for _, row in known),
         [row.occurred_at for _, row in known],
         [row.counted_at for _, row in known],
         [row.created_at for _, row in known],
         [row.deleted_at for _, row in known],
         [row.withdrawn for _, row in known],
-        [row.offset for _, row in known],
+        binary.bigints(row.offset for _, row in known),
         [codec.encode(row.content).decode() for _, row in known],
     )

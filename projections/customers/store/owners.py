@@ -17,33 +17,31 @@ from contracts.events import EVENT_WITHDRAWN, EventWithdrawn
 from contracts.identifiers import FactKey, event_id
 from contracts.topics import CUSTOMER_EVENTS
 from projections.customers.model import Claim, Owner, Withdrawal, WorkingSet, settle
-from projections.kernel import rows
+from projections.customers.store.instants import instants
+from projections.kernel import binary
 from projections.kernel.projection import Output
 from services.runtime.postgres import Session
 
 _INSERT: LiteralString = """
 INSERT INTO fact_owners
     (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
-SELECT workspace, fact, customer, occurred_at, appended_at, partition, record_offset
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::int[],
-    %s::bigint[])
-    AS n (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+SELECT workspace, fact, customer, occurred_at, appended_at, %s, record_offset
+FROM unnest(%s, %s, %s, %s, %s, %s)
+    AS n (workspace, fact, customer, occurred_at, appended_at, record_offset)
 ORDER BY workspace, fact
 ON CONFLICT ON CONSTRAINT facts_have_one_owner DO NOTHING"""
 _LOCK: LiteralString = """
-SELECT o.workspace, o.fact::text, o.customer::text, o.occurred_at, o.appended_at, o.partition,
-    o.record_offset
-FROM unnest(%s::text[], %s::uuid[], %s::int[], %s::bigint[])
-    AS n (workspace, fact, partition, record_offset)
+SELECT o.workspace, uuid_send(o.fact), uuid_send(o.customer), o.occurred_at, o.appended_at,
+    o.partition, o.record_offset
+FROM unnest(%s, %s, %s) AS n (workspace, fact, record_offset)
 JOIN fact_owners o ON o.workspace = n.workspace AND o.fact = n.fact
-WHERE (o.partition, o.record_offset) <> (n.partition, n.record_offset)
+WHERE (o.partition, o.record_offset) <> (%s, n.record_offset)
 ORDER BY o.workspace, o.fact FOR UPDATE OF o"""
 _UPDATE: LiteralString = """
 UPDATE fact_owners o SET customer = n.customer, occurred_at = n.occurred_at,
-    appended_at = n.appended_at, partition = n.partition, record_offset = n.record_offset
-FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::int[],
-    %s::bigint[])
-    AS n (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+    appended_at = n.appended_at, partition = %s, record_offset = n.record_offset
+FROM unnest(%s, %s, %s, %s, %s, %s)
+    AS n (workspace, fact, customer, occurred_at, appended_at, record_offset)
 WHERE o.workspace = n.workspace AND o.fact = n.fact"""
 
 _Fact = tuple[str, FactKey]
@@ -51,8 +49,8 @@ _Fact = tuple[str, FactKey]
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     workspace: str
-    fact: str
-    customer: str
+    fact: bytes
+    customer: bytes
     occurred_at: datetime
     appended_at: datetime
     partition: int
@@ -89,16 +87,16 @@ async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[
     cursor = await session.execute(
         _LOCK,
         (
-            rows.text_array(workspace for (workspace, _), _ in first),
-            rows.array(key.hex() for (_, key), _ in first),
-            rows.array(str(owner.partition) for _, owner in first),
-            rows.array(str(owner.offset) for _, owner in first),
+            binary.texts(workspace for (workspace, _), _ in first),
+            binary.uuids([key for (_, key), _ in first]),
+            binary.bigints(owner.offset for _, owner in first),
+            first[0][1].partition,
         ),
     )
     found = [msgspec.convert(row, _Row) for row in await cursor.fetchall()]
     return {
-        (row.workspace, FactKey(bytes.fromhex(row.fact.replace("-", "")))): Owner(
-            customer=rows.customer_id(row.customer),
+        (row.workspace, FactKey(row.fact)): Owner(
+            customer=binary.customer_id(row.customer),
             occurred_at=row.occurred_at,
             appended_at=row.appended_at,
             partition=row.partition,
@@ -108,15 +106,16 @@ async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[
     }
 
 
-def _columns(told: Sequence[tuple[_Fact, Owner]]) -> tuple[str, ...]:
+def _columns(told: Sequence[tuple[_Fact, Owner]]) -> tuple[object, ...]:
+    """Spell claims of this batch: all of them are of one partition."""
     return (
-        rows.text_array(workspace for (workspace, _), _ in told),
-        rows.array(key.hex() for (_, key), _ in told),
-        rows.array(rows.customer_uuid(owner.customer) for _, owner in told),
-        rows.array(owner.occurred_at.isoformat() for _, owner in told),
-        rows.array(owner.appended_at.isoformat() for _, owner in told),
-        rows.array(str(owner.partition) for _, owner in told),
-        rows.array(str(owner.offset) for _, owner in told),
+        told[0][1].partition,
+        binary.texts(workspace for (workspace, _), _ in told),
+        binary.uuids([key for (_, key), _ in told]),
+        binary.uuids([binary.customer_key(owner.customer) for _, owner in told]),
+        instants([owner.occurred_at for _, owner in told]),
+        instants([owner.appended_at for _, owner in told]),
+        binary.bigints(owner.offset for _, owner in told),
     )
 
 

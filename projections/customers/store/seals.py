@@ -47,7 +47,7 @@ def _profiles(working: WorkingSet, steps: Sequence[Step]) -> Iterator[tuple[str,
         if profile is None:
             continue
         customer = (step.record.workspace, step.record.subject)
-        digest = digest_of(profile)
+        digest = working.digests[step.offset] = digest_of(profile)
         row = working.customers.get(customer)
         if digest == merged.get(customer, None if row is None else row.merged):
             continue

@@ -1,26 +1,30 @@
 """Rows of ``timeline``: only ever added, by COPY."""
 
+from struct import Struct
 from typing import LiteralString
 
 from projections.customers.model import TimelineEntry, WorkingSet
-from projections.kernel import rows
+from projections.kernel import binary
 from services.runtime.postgres import Session
 
 _COPY: LiteralString = """
-COPY timeline (workspace, customer, record_offset, number, partition, kind, occurred_at,
-    recorded_at, data, caused_by) FROM STDIN"""
+COPY timeline (customer, record_offset, number, partition, occurred_at, recorded_at, workspace,
+    kind, data, caused_by) FROM STDIN (FORMAT binary)"""
+_COLUMNS = 10
+_fixed = Struct(">h i16s iq ih ii iq iq").pack
 
 
 async def write(session: Session, working: WorkingSet) -> None:
     """Add the entries of a batch."""
-    await rows.copy(session, _COPY, [_spell(entry) for entry in working.entries])
+    await binary.copy(session, _COPY, [_spell(entry) for entry in working.entries])
 
 
-def _spell(entry: TimelineEntry) -> str:
-    caused_by = rows.NULL if entry.caused_by is None else rows.text(entry.caused_by)
-    return (
-        f"{entry.workspace}\t{rows.customer_uuid(entry.customer)}\t{entry.offset}"
-        f"\t{entry.number}\t{entry.partition}\t{rows.text(entry.kind)}"
-        f"\t{entry.occurred_at.isoformat()}\t{entry.recorded_at.isoformat()}"
-        f"\t{rows.json_text(entry.data)}\t{caused_by}"
-    )
+def _spell(entry: TimelineEntry) -> bytes:
+    fixed = _fixed(
+        _COLUMNS, 16, binary.customer_key(entry.customer), 8, entry.offset, 2, entry.number,
+        4, entry.partition, 8, binary.micros(entry.occurred_at),
+        8, binary.micros(entry.recorded_at),
+    )  # fmt: skip
+    caused_by = binary.NULL if entry.caused_by is None else binary.text(entry.caused_by)
+    named = binary.name(entry.workspace) + binary.name(entry.kind)
+    return fixed + named + binary.raw(entry.data) + caused_by
