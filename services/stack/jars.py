@@ -113,7 +113,7 @@ def main() -> int:
         @contextmanager
         def show(name: str, size_bytes: int) -> Generator[Advance]:
             task = progress.add_task(name, total=size_bytes)
-            if not console.is_terminal:
+            if name.endswith(".jar") and not console.is_terminal:
                 console.print(f"  {name} ({size_bytes / 1024**2:.1f} MB)")
             yield lambda count_bytes: progress.advance(task, count_bytes)
             progress.remove_task(task)
