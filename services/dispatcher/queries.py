@@ -4,23 +4,26 @@ Guarantee: nothing of another workspace is seen or touched. A redriven delivery 
 id and place, so a receiver that has seen it knows it again, and goes before later ones of its line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Literal, LiteralString, get_args
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import UndefinedTable
 
 from contracts.identifiers import CustomerId, EventId
 from contracts.webhooks import DELIVERY_PREFIX, MESSAGE_PREFIX
-from projections.kernel.rows import customer_id, customer_uuid
+from projections.kernel.rows import customer_id
 from services.dispatcher.deliveries import DeliveryState, delivery_uuid
 from services.dispatcher.errors import (
     EndpointDisabledError,
     NotRedrivableError,
     UnknownDeliveryError,
 )
-from services.runtime.postgres import Session, translated
+from services.dispatcher.filters import DeliveryFilter, conditions_of, uuid_of, values_of
+from services.runtime.postgres import DatabaseUnavailableError, Session, translated
 
 STATES: Final[tuple[DeliveryState, ...]] = get_args(DeliveryState)
 REDRIVE_SET: Final = 5_000
@@ -87,17 +90,6 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
     waiting_count: int
 
 
-class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries of a workspace; None leaves a field open. ``to`` is not included."""
-
-    endpoint: str | None = None
-    state: DeliveryState | None = None
-    event: EventId | None = None
-    customer: CustomerId | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-
-
 class After(msgspec.Struct, frozen=True, kw_only=True):
     """The last delivery of the page before."""
 
@@ -111,15 +103,6 @@ SELECT d.id, d.message, m.distribution, d.endpoint, m.event, d.customer::text, d
 
 _JOINED: LiteralString = """
 FROM deliveries.messages m JOIN deliveries.deliveries d ON d.id = m.delivery"""
-
-_OF_STATE: dict[DeliveryState, LiteralString] = {
-    "pending": "d.state IN ('pending', 'delivering') AND d.state = 'pending'",
-    "delivering": "d.state IN ('pending', 'delivering') AND d.state = 'delivering'",
-    "succeeded": "d.state = 'succeeded'",
-    "exhausted": "d.state IN ('exhausted', 'disabled') AND d.state = 'exhausted'",
-    "disabled": "d.state IN ('exhausted', 'disabled') AND d.state = 'disabled'",
-}
-"""Conditions in the words of the indexes, which hold a few states each."""
 
 _FIND_ONE: LiteralString = (
     _COLUMNS
@@ -179,49 +162,16 @@ async def find_deliveries(
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
     """
-    values = _values(workspace, wanted)
-    conditions = _conditions(wanted)
+    values = values_of(workspace, wanted)
+    conditions = conditions_of(wanted)
     if after is not None:
         conditions.append("(m.created_at, m.delivery) < (%(after_at)s, %(after_id)s)")
-        values |= {"after_at": after.created_at, "after_id": _uuid(delivery_uuid(after.id))}
+        values |= {"after_at": after.created_at, "after_id": uuid_of(delivery_uuid(after.id))}
     query = _COLUMNS + _JOINED + " WHERE " + " AND ".join(conditions)
     query += " ORDER BY m.created_at DESC, m.delivery DESC LIMIT %(limit)s"
-    with translated():
+    with _asked():
         cursor = await session.execute(query, values | {"limit": limit})
         return [_delivery(row) for row in await cursor.fetchall()]
-
-
-def _values(workspace: str, wanted: DeliveryFilter) -> dict[str, object]:
-    event = None if wanted.event is None else _uuid(wanted.event.removeprefix(_EVENT_PREFIX))
-    customer = None if wanted.customer is None else _uuid(customer_uuid(wanted.customer))
-    return {
-        "workspace": workspace,
-        "endpoint": wanted.endpoint,
-        "event": event,
-        "customer": customer,
-        "from": wanted.created_from,
-        "to": wanted.created_to,
-    }
-
-
-def _conditions(wanted: DeliveryFilter) -> list[LiteralString]:
-    """Say what is wanted; both tables are told what both know, so that either index may serve."""
-    conditions: list[LiteralString] = [
-        "m.workspace = %(workspace)s AND d.workspace = %(workspace)s AND m.delivery IS NOT NULL"
-    ]
-    if wanted.endpoint is not None:
-        conditions.append("m.endpoint = %(endpoint)s AND d.endpoint = %(endpoint)s")
-    if wanted.state is not None:
-        conditions.append(_OF_STATE[wanted.state])
-    if wanted.event is not None:
-        conditions.append("m.event = %(event)s")
-    if wanted.customer is not None:
-        conditions.append("m.customer = %(customer)s AND d.customer = %(customer)s")
-    if wanted.created_from is not None:
-        conditions.append("m.created_at >= %(from)s AND d.created_at >= %(from)s")
-    if wanted.created_to is not None:
-        conditions.append("m.created_at < %(to)s AND d.created_at < %(to)s")
-    return conditions
 
 
 async def find_delivery(session: Session, workspace: str, delivery: str) -> DeliveryDetail:
@@ -231,8 +181,8 @@ async def find_delivery(session: Session, workspace: str, delivery: str) -> Deli
         UnknownDeliveryError: no such delivery stands in this workspace.
         DatabaseUnavailableError: Postgres did not answer.
     """
-    key = _uuid(delivery_uuid(delivery))
-    with translated():
+    key = uuid_of(delivery_uuid(delivery))
+    with _asked():
         row = await (await session.execute(_FIND_ONE, (workspace, key))).fetchone()
         if row is None:
             raise UnknownDeliveryError(delivery)
@@ -250,7 +200,7 @@ async def find_endpoint_state(session: Session, workspace: str, endpoint: str) -
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
     """
-    with translated():
+    with _asked():
         cursor = await session.execute(_FIND_ENDPOINT, (RATE_HOURS, workspace, endpoint))
         row = await cursor.fetchone()
     disabled_at, reason, failing_since, last_success_at, rate, waiting = row or (None,) * 5 + (0,)
@@ -271,7 +221,7 @@ async def enable_endpoint(session: Session, workspace: str, endpoint: str) -> En
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
     """
-    with translated():
+    with _asked():
         await session.execute(_ENABLE, (workspace, endpoint))
     return await find_endpoint_state(session, workspace, endpoint)
 
@@ -287,8 +237,8 @@ async def redrive(session: Session, workspace: str, delivery: str) -> Delivery:
     """
     found = (await find_delivery(session, workspace, delivery)).delivery
     await _refuse_disabled(session, workspace, found.endpoint)
-    with translated():
-        key = _uuid(delivery_uuid(delivery))
+    with _asked():
+        key = uuid_of(delivery_uuid(delivery))
         row = await (await session.execute(_REDRIVE, (workspace, key))).fetchone()
     if row is None:
         raise NotRedrivableError(found.state)
@@ -310,11 +260,11 @@ async def redrive_all(session: Session, workspace: str, wanted: DeliveryFilter) 
         raise NotRedrivableError(wanted.state)
     if wanted.endpoint is not None:
         await _refuse_disabled(session, workspace, wanted.endpoint)
-    with translated():
+    with _asked():
         begun = await (await session.execute("SELECT clock_timestamp()")).fetchone()
-        values = _values(workspace, wanted)
+        values = values_of(workspace, wanted)
         values |= {"begun": None if begun is None else begun[0], "set": REDRIVE_SET}
-        conditions = _conditions(wanted)
+        conditions = conditions_of(wanted)
         if wanted.state is None:
             conditions.append("d.state IN ('exhausted', 'disabled')")
         query = _REDRIVE_ALL + " AND ".join(conditions)
@@ -326,18 +276,20 @@ async def redrive_all(session: Session, workspace: str, wanted: DeliveryFilter) 
 
 
 async def _refuse_disabled(session: Session, workspace: str, endpoint: str) -> None:
-    with translated():
+    with _asked():
         row = await (await session.execute(_IS_DISABLED, (workspace, endpoint))).fetchone()
     if row is not None and row[0]:
         raise EndpointDisabledError(endpoint)
 
 
-def _uuid(digits: str) -> UUID:
-    """Read an id's digits; what is none names nothing, as the nil uuid does."""
+@contextmanager
+def _asked() -> Generator[None]:
+    """Translate the driver's errors; before the dispatcher's first start nothing can be asked."""
     try:
-        return UUID(digits)
-    except ValueError:
-        return UUID(int=0)
+        with translated():
+            yield
+    except UndefinedTable as error:
+        raise DatabaseUnavailableError("the dispatcher has not made its tables yet") from error
 
 
 def _delivery(row: Sequence[object]) -> Delivery:

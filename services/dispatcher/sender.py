@@ -30,6 +30,8 @@ from services.runtime.postgres import DatabaseUnavailableError, Session, connect
 
 LOOK_SECONDS: Final = 0.5
 """How often the queue is searched for what is due unannounced: retries, redrives, lost claims."""
+COUNT_SECONDS: Final = 5.0
+"""How often what is due is counted, for the metrics."""
 RECONNECT_SECONDS: Final = 0.5
 SETTLEMENTS_MAX: Final = 2_000
 """Results in one transaction."""
@@ -69,6 +71,7 @@ class Sender:
         self._moved = asyncio.Event()
         self._number: int | None = None
         self._look_at = 0.0
+        self._count_at = 0.0
         self.trouble: str | None = "not connected to Postgres yet"
 
     def announce(self, endpoints: Iterable[EndpointKey]) -> None:
@@ -138,6 +141,9 @@ class Sender:
     async def _look(self, session: Session, sender: int) -> None:
         """Search the queue for what nobody announces."""
         self._look_at = _now() + LOOK_SECONDS
+        if _now() >= self._count_at:
+            self._count_at = _now() + COUNT_SECONDS
+            metrics.DELIVERIES_DUE.set(await upkeep.count_due(session))
         late = self._lanes.take_back(_now())
         if late:
             await upkeep.give_back(session, sender, [claimed.delivery for claimed in late])

@@ -16,6 +16,8 @@ from services.runtime.postgres import Session
 
 SWEEP_MAX: Final = 1_000
 """Deliveries that one sweep touches, so that no transaction is long."""
+DUE_COUNT_MAX: Final = 100_000
+"""Counting more would cost more than it tells."""
 UNDEFINED_GRACE_SECONDS: Final = 60
 """How long a delivery waits for an endpoint that this process does not know (yet)."""
 
@@ -41,6 +43,12 @@ SELECT * FROM (
             WHERE d.workspace = e.workspace AND d.endpoint = e.name AND d.behind) AS has_behind
     FROM deliveries.endpoints e
 ) AS found WHERE has_due OR has_behind"""
+
+_COUNT_DUE: LiteralString = """
+SELECT count(*) FROM (
+    SELECT FROM deliveries.deliveries
+    WHERE state = 'pending' AND NOT behind AND next_attempt_at <= clock_timestamp() LIMIT %s
+) AS due"""
 
 _RELEASE: LiteralString = """
 UPDATE deliveries.deliveries SET state = 'pending', claimed_by = NULL, claimed_until = NULL
@@ -85,6 +93,12 @@ async def look(session: Session) -> list[Sight]:
         )
         for workspace, name, is_disabled, has_due, has_behind in rows
     ]
+
+
+async def count_due(session: Session) -> int:
+    """Count what is due and first of its line, at most ``DUE_COUNT_MAX``."""
+    row = await (await session.execute(_COUNT_DUE, (DUE_COUNT_MAX,))).fetchone()
+    return 0 if row is None else row[0]
 
 
 async def release_lost(session: Session) -> int:

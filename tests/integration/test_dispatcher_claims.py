@@ -232,3 +232,26 @@ async def test_putting_the_same_message_again_changes_nothing(deliveries: Queue)
 
         assert await deliveries.states() == ["succeeded"]
     assert len(there.received) == 1
+
+
+async def test_what_is_owed_to_an_endpoint_that_is_gone_ends_after_a_grace(
+    deliveries: Queue,
+) -> None:
+    await deliveries.put("deleted", 2)
+    await deliveries.session.execute(
+        "UPDATE deliveries.deliveries SET next_attempt_at = now() - interval '1 hour'"
+        " WHERE place = 1"
+    )
+
+    async with sender(deliveries):
+        await eventually(lambda: _states_are(deliveries, ["disabled", "pending"]))
+
+
+async def test_an_attempt_of_an_endpoint_without_a_secret_says_so(deliveries: Queue) -> None:
+    async with sender(deliveries, schedule=(0,)):
+        await deliveries.define("crm", "http://127.0.0.1:1/")
+        await deliveries.session.execute("DELETE FROM upshot.endpoint_secrets")
+        await deliveries.put("crm")
+        await eventually(lambda: deliveries.all_are("exhausted"))
+
+    assert [error for _, error, _ in await deliveries.attempts()] == ["the endpoint has no secret"]

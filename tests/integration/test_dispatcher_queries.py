@@ -20,6 +20,7 @@ from services.dispatcher.queries import (
     redrive_all,
 )
 from services.dispatcher.retention import Retention
+from services.runtime.postgres import DatabaseUnavailableError, connect
 from tests.support.deliveries import WORKSPACE, Queue, delivery_of, queue
 
 EVERYTHING = 1_000
@@ -184,3 +185,14 @@ async def test_what_ended_long_ago_is_forgotten_and_what_is_owed_is_not(
     assert await Retention(deliveries.conninfo).sweep() == 2
 
     assert await deliveries.states() == ["succeeded", "pending"]
+
+
+async def test_before_the_dispatchers_first_start_it_is_said_to_be_away(database: str) -> None:
+    session = await connect(database)
+    try:
+        with pytest.raises(DatabaseUnavailableError):
+            await find_deliveries(session, WORKSPACE, DeliveryFilter(), limit=1)
+        with pytest.raises(DatabaseUnavailableError):
+            await find_endpoint_state(session, WORKSPACE, "crm")
+    finally:
+        await session.close()
