@@ -103,7 +103,7 @@ def judge(body: EventBody, definitions: Snapshot, now: datetime) -> Admitted:
     if occurred_at:
         if occurred_at.tzinfo is not UTC:
             occurred_at = in_utc(occurred_at)
-        if occurred_at > now + _AHEAD:
+        if occurred_at > now and occurred_at > now + _AHEAD:
             raise UnfitError("/occurred_at is too far ahead")
     goal_value = None
     if body.goal_value is not UNSET or body.goal_type:

@@ -67,7 +67,7 @@ class ChangedCustomerAnswer(CustomerAnswer, frozen=True, kw_only=True, omit_defa
     warnings: Sequence[Fault] | UnsetType = UNSET
 
 
-def event_answer(accepted: Accepted, position: str, stamp: Stamp) -> bytes:
+def event_answer(accepted: Accepted, stamp: Stamp) -> bytes:
     """Answer an event that stands in the log."""
     known = accepted.ready.known
     return encode(
@@ -76,7 +76,7 @@ def event_answer(accepted: Accepted, position: str, stamp: Stamp) -> bytes:
             accepted.ready.event,
             known.answer,
             stamp,
-            position=position,
+            position=accepted.position,
             warnings=known.warnings,
         )
     )
@@ -99,7 +99,7 @@ def accepted_answer(index: int, accepted: Accepted) -> AcceptedAnswer:
     return AcceptedAnswer(
         index=index,
         id=accepted.ready.event,
-        position=str(accepted.position),
+        position=accepted.position,
         warnings=accepted.ready.known.warnings or UNSET,
     )
 

@@ -61,6 +61,8 @@ APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 
 IDENTITY_AGE_SECONDS_MAX: Final = 60.0
 """How old what is known of a customer may be: so long known ones get in while Postgres is away."""
+IDENTITY_FRESH_SECONDS: Final = 30.0
+"""Older than this it is read again beside its use, so that an outage finds it young enough."""
 IDENTITIES_KEPT_MAX: Final = 50_000
 """Identifiers of a generation of the cache (two generations are kept): about 30 MB each."""
 CUSTOMERS_KEPT_MAX: Final = 16_000

@@ -80,10 +80,9 @@ class Events:
             _count_refused(error)
             raise
         metrics.EVENTS_ACCEPTED.inc()
-        position = f"{CUSTOMER_EVENTS}/{accepted.partition}/{accepted.offset}"
         return Reply(
-            body=event_answer(accepted, position, stamp),
-            headers=((POSITION_HEADER, position.encode()),),
+            body=event_answer(accepted, stamp),
+            headers=((POSITION_HEADER, accepted.position.encode()),),
         )
 
     async def batch(self, call: Call) -> Reply:

@@ -20,7 +20,7 @@ from services.gateway.bounds import (
     IDENTITY_AGE_SECONDS_MAX,
 )
 from services.gateway.registrations import Claim, Found, Registrations, find_only, register
-from services.runtime.postgres import Pool, translated
+from services.runtime.postgres import DatabaseUnavailableError, Pool, translated
 from services.runtime.sealing import MasterKey
 
 KeyT = TypeVar("KeyT")
@@ -64,7 +64,16 @@ class Identity:
     ``sealing_key`` is None of a customer that was erased: nothing more is sealed for it.
     """
 
-    __slots__ = ("blob", "customer", "key", "partition", "plain", "read_at", "sealing_key")
+    __slots__ = (
+        "blob",
+        "customer",
+        "is_refreshed",
+        "key",
+        "partition",
+        "plain",
+        "read_at",
+        "sealing_key",
+    )
 
     def __init__(
         self, customer: CustomerId, sealing_key: bytes | None, partitions: int, read_at: float
@@ -74,6 +83,7 @@ class Identity:
         self.partition: Final = partition_of(self.key, partitions)
         self.sealing_key: Final = sealing_key
         self.read_at: float = read_at
+        self.is_refreshed: bool = False
         self.plain: bytes = b""
         self.blob: str = ""
 
@@ -111,6 +121,7 @@ class Customers:
         self._known: Recent[_Key, Identity] = Recent(IDENTITIES_KEPT_MAX)
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self._refreshing: set[asyncio.Task[None]] = set()
 
     def known(self, workspace: WorkspaceName, claim: Claim) -> Resolution | None:
         """Whose a claim is, by what is kept; None where that does not say."""
@@ -138,6 +149,38 @@ class Customers:
         if self._task is None:
             self._task = asyncio.create_task(self._serve())
         return await waiting.answer
+
+    def refresh(self, workspace: WorkspaceName, claim: Claim, known: Resolution) -> None:
+        """Read again beside its use what is known by a claim; one read at a time for each."""
+        identity = known.identity
+        if identity is None or identity.is_refreshed:
+            return
+        identity.is_refreshed = True
+        task = asyncio.create_task(self._refresh(workspace, claim, identity, known.foreign))
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    async def _refresh(
+        self,
+        workspace: WorkspaceName,
+        claim: Claim,
+        identity: Identity,
+        foreign: tuple[str, ...],
+    ) -> None:
+        read_at = time.monotonic()
+        try:
+            (found,) = await self.resolve(workspace, [claim])
+        except DatabaseUnavailableError:
+            return  # what is known serves until it is too old
+        finally:
+            identity.is_refreshed = False
+        is_same = (
+            found.identity is not None
+            and found.identity.customer == identity.customer
+            and found.identity.sealing_key == identity.sealing_key
+            and found.foreign == foreign
+        )
+        identity.read_at = read_at if is_same else float("-inf")
 
     async def look_up(self, workspace: WorkspaceName, claim: Claim) -> Resolution:
         """Whose a claim is, registering nobody: ``identity`` is None of an unknown customer."""

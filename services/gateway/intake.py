@@ -15,12 +15,17 @@ from msgspec import Struct, structs
 from contracts.definitions.catalogue import Snapshot
 from contracts.errors import Fault
 from contracts.identifiers import EventId, WorkspaceName
-from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
 from services.gateway.admission import Admitted, UnfitError, admit, judge, refusal
 from services.gateway.append import Appender, Offsets
 from services.gateway.batches import Batch, one
-from services.gateway.bounds import CUSTOMER_KEPT_BYTES_MAX, CUSTOMERS_KEPT_MAX, YIELD_EVERY_EVENTS
+from services.gateway.bounds import (
+    CUSTOMER_KEPT_BYTES_MAX,
+    CUSTOMERS_KEPT_MAX,
+    IDENTITY_AGE_SECONDS_MAX,
+    IDENTITY_FRESH_SECONDS,
+    YIELD_EVERY_EVENTS,
+)
 from services.gateway.errors import INVALID_EVENT, RefusedEventError, UnknownCustomerError
 from services.gateway.faults import event_faults
 from services.gateway.identity import Customers, Identity, Recent, Resolution
@@ -47,9 +52,9 @@ class Accepted(Struct, frozen=True, gc=False):
     offset: int
 
     @property
-    def position(self) -> Position:
-        """Where it stands."""
-        return Position(CUSTOMER_EVENTS, self.partition, self.offset)
+    def position(self) -> str:
+        """Where it stands, spelled as ``contracts.places.Position``."""
+        return f"{CUSTOMER_EVENTS}/{self.partition}/{self.offset}"
 
 
 class _Unresolved(Struct, frozen=True, gc=False):
@@ -169,12 +174,13 @@ class Intake:
         spelled = bytes(admitted.body.customer)
         personal_keys = definitions.workspace_settings.customer_pii
         known = self._spelled.get((stamp.workspace, spelled))
-        if (
-            known is not None
-            and known.identity.is_current(now)
-            and known.personal_keys == personal_keys
-        ):
-            return known
+        if known is not None and known.personal_keys == personal_keys:
+            age = now - known.identity.read_at
+            if age < IDENTITY_AGE_SECONDS_MAX:
+                if age > IDENTITY_FRESH_SECONDS:
+                    resolution = Resolution(known.identity, known.foreign)
+                    self._customers.refresh(stamp.workspace, known.claim, resolution)
+                return known
         person = _person(lambda: batch.text(index), admitted, definitions, stamp)
         resolution = self._customers.known(stamp.workspace, person.claim)
         if resolution is None:

@@ -69,6 +69,8 @@ class CustomerAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Known(Struct, frozen=True, kw_only=True, gc=False):
     """A customer found: what the record says of the profile, and what the answer says."""
 
+    claim: Claim
+    foreign: tuple[str, ...]
     identity: Identity
     profile: Profile | None
     answer: Raw
@@ -163,6 +165,8 @@ def know(
     profile = Profile(sealed=sealed, metadata=person.metadata, clears=clears)
     says_nothing = sealed is None and not clears and person.metadata == EMPTY_OBJECT
     return Known(
+        claim=person.claim,
+        foreign=foreign,
         identity=identity,
         profile=None if says_nothing or identity.sealing_key is None else profile,
         answer=as_raw(_answer(person, told, identity.customer)),
