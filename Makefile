@@ -10,7 +10,7 @@ run: environment        ## start everything and show what an event causes; Ctrl-
 	@$(IN)/upshot run
 
 test: environment       ## run the tests; brings up what they need by itself
-	@$(IN)/pytest $(ARGS)
+	@$(IN)/python -m services.stack.jars && $(IN)/pytest $(ARGS)
 
 check: environment      ## format, lint, types, imports, dead code, dependencies, spelling, tidiness
 	@.ci/check
