@@ -75,7 +75,7 @@ async def rotate_endpoint(call: Call) -> Reply:
     """Draw a new secret; its digest is a revision of the endpoint's definition."""
     name = call.path["endpoint"]
     secret, until = new_secret(), call.started_at + ROTATION_OVERLAP
-    async with call.session() as session, session.transaction():
+    async with call.api.changing, call.session() as session, session.transaction():
         await store.lock_workspace(session, call.workspace)
         found = await call.api.compiled.load_one(session, call.workspace, "endpoint", name)
         if found is None:

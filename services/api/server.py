@@ -19,7 +19,7 @@ from services.api.definitions.standing import Compiled
 from services.api.log import Log
 from services.api.openapi import openapi_document
 from services.api.progress import Progress
-from services.api.state import Api
+from services.api.state import CHANGES_MAX, Api
 from services.api.table import ROUTES
 from services.runtime.access import KeyStore, ensure_admin_key
 from services.runtime.clock import SystemClock
@@ -67,7 +67,14 @@ async def serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=STOP_SECONDS,
             )
         )
+        api.preparing.add_done_callback(lambda task: _stop_if_failed(server, task))
         await server.serve()
+
+
+def _stop_if_failed(server: uvicorn.Server, preparing: asyncio.Task[None]) -> None:
+    """A start that cannot succeed (an edited migration) ends the process with that error."""
+    if not preparing.cancelled() and preparing.exception() is not None:
+        server.should_exit = True
 
 
 @asynccontextmanager
@@ -87,36 +94,37 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
             progress=Progress(pool),
             log=Log(settings),
             compiled=Compiled(),
+            changing=asyncio.Semaphore(CHANGES_MAX),
+            preparing=asyncio.create_task(_prepare(settings, relay), name="prepare"),
             master=master,
             customer_keys=KeyRing(master),
             clock=SystemClock(),
             openapi=encode(openapi_document(ROUTES)),
             asyncapi=encode(asyncapi_document()),
         )
-        preparing = asyncio.create_task(_prepare(api), name="prepare")
         try:
             yield api
         finally:
-            preparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparing
+            api.preparing.cancel()
             await relay.stop()
             await keys.stop()
             await api.log.stop()
             await producer.stop()
+            with suppress(asyncio.CancelledError):
+                await api.preparing
 
 
-async def _prepare(api: Api) -> None:
+async def _prepare(settings: Settings, relay: DefinitionsRelay) -> None:
     """Bring the control schema and the admin key up, then relay; retried without limit."""
     while True:
         try:
-            await migrate_control(api.settings.postgres)
-            await _put_admin_key(api.settings)
+            await migrate_control(settings.postgres)
+            await _put_admin_key(settings)
             break
         except (DatabaseUnavailableError, InvalidRowError) as error:
             _log.warning("Postgres is not ready yet.", reason=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
-    api.relay.start()
+    relay.start()
 
 
 async def _put_admin_key(settings: Settings) -> None:

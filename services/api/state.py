@@ -19,6 +19,8 @@ from services.runtime.postgres import DatabaseUnavailableError, Pool, Session, t
 from services.runtime.sealing import KeyRing, MasterKey
 from services.runtime.settings import Settings
 
+CHANGES_MAX: Final = 4
+"""Changes of definitions at once: each holds a session while it waits for its workspace's lock."""
 READINESS_SECONDS: Final = 1.0
 """How long a probe waits for Postgres."""
 
@@ -34,9 +36,11 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     log: Log
     compiled: Compiled
+    changing: asyncio.Semaphore
     master: MasterKey
     customer_keys: KeyRing
     clock: Clock
+    preparing: asyncio.Task[None]
     openapi: bytes
     asyncapi: bytes
 

@@ -59,7 +59,7 @@ async def post_workspace(call: Call) -> Reply:
             for fault in error.faults
         ) from error
     author = store.Author(workspace=name, key_id=call.holder.key_id, at=call.started_at)
-    async with call.session() as session, session.transaction():
+    async with call.api.changing, call.session() as session, session.transaction():
         await store.lock_workspace(session, name)
         if await _exists(session, name):
             raise ProblemError(conflict(f"The workspace {name} exists."))

@@ -28,8 +28,8 @@ READS = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
 """
-# One event of a batch is refused by itself, with 200. A rule that refuses what its schema takes (a reference to something undefined, a time in the past)
-# answers 400 too; 503 says that a position or revision named at random has not come yet.
+# One event of a batch is refused by itself, with 200. A rule may refuse what its schema takes (a
+# reference to something undefined, a time in the past). 503: what was named has not come yet.
 WRITES = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "4xx", 503]

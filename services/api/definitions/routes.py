@@ -147,7 +147,7 @@ async def apply_definitions(call: Call) -> Reply:
 
 async def _apply(call: Call, documents: Sequence[Submitted], *, guard: int | None) -> _Outcome:
     """Plan under the workspace's lock, and write unless the call only wants the plan."""
-    async with call.session() as session, session.transaction():
+    async with call.api.changing, call.session() as session, session.transaction():
         await store.lock_workspace(session, call.workspace)
         standing = await call.api.compiled.load(session, call.workspace)
         if guard is not None:
@@ -240,7 +240,7 @@ async def delete_definition(call: Call) -> Reply:
     kind, name = _key(call)
     call.require("event_types:delete" if kind == "event_type" else "definitions:write")
     guard = _guard(call)
-    async with call.session() as session, session.transaction():
+    async with call.api.changing, call.session() as session, session.transaction():
         await store.lock_workspace(session, call.workspace)
         standing = await call.api.compiled.load(session, call.workspace)
         if (kind, name) not in standing:
