@@ -1,12 +1,15 @@
 """Brings what matters of the children's logs to the console: warnings and errors, a line each.
 
 A child in trouble may log thousands of lines a second; of each child a few are shown, and the rest
-counted. Everything stands in its file.
+counted. Everything stands in its file, which is cut when it has grown large: the present part moves
+to ``<name>.log.1``, and what a child writes in that very moment may be lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +19,7 @@ import msgspec
 POLL_SECONDS = 0.25
 READ_BYTES_MAX = 1024 * 1024  # of one file in one look; what is left comes with the next
 SHOWN_PER_LOOK_MAX = 3  # lines of one child
+FILE_BYTES_MAX = 64 * 1024 * 1024  # of one log; with its predecessor a child keeps twice that
 IMPORTANT = ("warning", "error", "critical")
 OURS = (
     "services.",
@@ -69,6 +73,16 @@ class LogWatch:
             self._report(f"{name}: {line.event}{reason}")
         if len(important) > SHOWN_PER_LOOK_MAX:
             self._report(f"{name}: and {len(important) - SHOWN_PER_LOOK_MAX} more such lines")
+        if file.tell() > FILE_BYTES_MAX:
+            _cut(file)
+
+
+def _cut(file: BinaryIO) -> None:
+    """Move what stands in a log aside; the child goes on appending to the same file."""
+    path = Path(file.name)
+    shutil.copyfile(path, path.with_suffix(".log.1"))
+    os.truncate(path, 0)
+    file.seek(0)
 
 
 def _parsed(line: bytes) -> LogLine | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.stack import log_watch
 from services.stack.log_watch import LogWatch
 from tests.support.eventually import eventually
 
@@ -63,3 +64,19 @@ async def test_a_line_is_shown_when_it_is_whole(log: Path, shown: list[str]) -> 
     await eventually(lambda: len(shown) == 2)
 
     assert shown == ["api: The broker is away"] * 2
+
+
+async def test_a_log_grown_large_is_cut_and_followed_on(
+    log: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_watch, "FILE_BYTES_MAX", 10 * len(WARNING))
+    with log.open("a") as lines:
+        lines.write(WARNING * 20)
+        lines.flush()
+        await eventually(lambda: log.stat().st_size == 0)
+        shown.clear()
+
+        lines.write(WARNING)
+
+    await eventually(lambda: shown == ["api: The broker is away"])
+    assert log.with_suffix(".log.1").read_text() == WARNING * 21
