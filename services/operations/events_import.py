@@ -238,6 +238,7 @@ class _Import:
         query = {"results": "refused", "historical": "true" if historical else None}
         path = target("/v1/events/batch", query)
         deadline = time.monotonic() + RETRY_SECONDS
+        is_first_try = True
         while True:
             try:
                 answer = decoded(self._client.call("POST", path, body, NDJSON), BatchAnswer)
@@ -245,6 +246,9 @@ class _Import:
                 pause = self._pause_after(error)
                 if pause is None or time.monotonic() + pause > deadline:
                     raise
+                if is_first_try:
+                    self._screen.note(f"{error} (Trying again for up to {RETRY_SECONDS:g} s.)")
+                is_first_try = False
                 time.sleep(pause)
             else:
                 self._has_sent = True

@@ -160,6 +160,7 @@ def test_a_front_door_away_for_a_moment_is_waited_for(
     assert shown.code == 0
     assert len(log.ids) == 1
     assert len({each.body for each in door.asked}) == 1
+    assert shown.err.count("Trying again") == 1
 
 
 def test_a_refused_key_ends_an_import_at_once(
