@@ -54,6 +54,29 @@ def event(source_id: str | None = None, **fields: object) -> dict[str, object]:
     }
 
 
+def purchase(source_id: str) -> dict[str, object]:
+    """An event with every field."""
+    return event(
+        event="order.completed",
+        customer={
+            "source_id": source_id,
+            "email": f" {source_id.upper()}@Domain.io",
+            "name": "Alex Doe",
+            "phone": None,
+            "metadata": {"VIP": True},
+        },
+        metadata={"amount": 149.99, "note": "ring twice"},
+        occurred_at="2026-01-21T10:30:00+01:00",
+        external_id=f"order-{source_id}",
+        goal_type="purchase",
+        goal_name="web",
+        goal_value=149.99,
+        deleted_at=None,
+        referral={"code": "NRY-01"},
+        loyalty={"code": "CARD-7"},
+    )
+
+
 async def told(gateway: Gateway, answer: Answer) -> CustomEvent:
     record = await gateway.record(answer.position)
     return msgspec.json.decode(record.data, type=CustomEvent)
@@ -83,25 +106,7 @@ async def test_an_accepted_event_stands_in_the_log_at_the_answered_position(
     gateway: Gateway,
 ) -> None:
     source_id = someone()
-    sent = event(
-        event="order.completed",
-        customer={
-            "source_id": source_id,
-            "email": f" {source_id.upper()}@Domain.io",
-            "name": "Alex Doe",
-            "phone": None,
-            "metadata": {"VIP": True},
-        },
-        metadata={"amount": 149.99, "note": "ring twice"},
-        occurred_at="2026-01-21T10:30:00+01:00",
-        external_id=f"order-{source_id}",
-        goal_type="purchase",
-        goal_name="web",
-        goal_value=149.99,
-        deleted_at=None,
-        referral={"code": "NRY-01"},
-        loyalty={"code": "CARD-7"},
-    )
+    sent = purchase(source_id)
 
     answer = await gateway.post("/v1/events", sent)
 
@@ -125,7 +130,7 @@ async def test_an_accepted_event_stands_in_the_log_at_the_answered_position(
     custom = msgspec.json.decode(record.data, type=CustomEvent)
     assert (record.type, record.source) == ("customer.custom_event", "gateway")
     assert record.subject == customer_of(answer)["id"]
-    assert record.definitionsrevision == 2
+    assert record.definitionsrevision >= 2
     assert custom.event_id == body["id"]
     assert str(custom.goal_value) == "149.99"
     assert bytes(custom.metadata) == b'{"amount":149.99}'
