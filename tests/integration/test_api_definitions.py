@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -205,3 +206,52 @@ async def test_a_standing_rule_holds_a_property_open(api: RunningApi) -> None:
     assert refused.status == 409, refused.content
     (fault,) = refused.json()["errors"]
     assert fault["pointer"].startswith("/definitions/loyalty_program/club/")
+
+
+async def test_what_a_crash_left_behind_is_relayed_in_order(
+    api: RunningApi, kafka: str, topic_prefix: str
+) -> None:
+    async with api.api.session() as session:
+        for revision in range(1, 6):
+            await session.execute(
+                "INSERT INTO upshot.definitions VALUES"
+                " ('demo', %s, 'event_type', 'e', '{}', now(), 'key_1', false)",
+                (revision,),
+            )
+
+    consumer = Consumer(kafka, "definitions", prefix=topic_prefix)
+    await consumer.assign({0: 0})
+    found: list[int] = []
+    try:
+        while len(found) < 5:
+            records = await consumer.poll(0, records_max=10, timeout_ms=5_000)
+            found += [decode_record(each.value).definitionsrevision for each in records]
+    finally:
+        await consumer.stop()
+
+    assert found == [1, 2, 3, 4, 5]
+
+
+async def test_changes_at_the_same_time_take_turns(api: RunningApi) -> None:
+    async def put(number: int) -> int:
+        answer = await api.admin.put(f"/v1/definitions/event_type/e{number}", {})
+        assert answer.status == 200, answer.content
+        return int(answer.json()["revision"])
+
+    revisions = await asyncio.gather(*(put(number) for number in range(20)))
+
+    assert sorted(revisions) == list(range(1, 21))
+
+
+async def test_a_rotated_secret_is_another_revision(api: RunningApi) -> None:
+    path = "/v1/definitions/endpoint/shop"
+    made = (await api.admin.put(path, {"url": "https://shop.example/"})).json()
+
+    rotated = await api.admin.post("/v1/endpoints/shop/rotate")
+    stands = (await api.admin.get(path)).json()
+    unknown = await api.admin.post("/v1/endpoints/nobody/rotate")
+
+    assert (rotated.status, unknown.status) == (200, 404)
+    assert rotated.json()["secret"] != made["secret"]
+    assert stands["revision"] == rotated.json()["revision"] == 2
+    assert stands["spec"]["secret"] != made["spec"]["secret"]
