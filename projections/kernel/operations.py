@@ -218,10 +218,7 @@ class Operator:
         candidate = await self._find(session, running.generation)
         live = await generations.live(session, self._target.projection)
         if live is None or candidate.number == live.number:
-            raise RequestRefusedError(
-                f"compare needs a generation beside the live one: run "
-                f"`upshot rebuild {self._target.projection}` first"
-            )
+            raise RequestRefusedError(f"generation {candidate.number} is the live one itself")
         reading = await connect(self._conninfo)
         try:
             return codec.encode(await compare(reading, session, live, candidate))
@@ -257,8 +254,13 @@ class Operator:
         for each in standing:
             if each.number == number:
                 return each
+        name = self._target.projection
+        if number is None:
+            raise RequestRefusedError(
+                f"{name} has no generation beside the live one: run `upshot rebuild {name}` first"
+            )
         raise RequestRefusedError(
-            f"{self._target.projection} has no generation {number or 'beside the live one'}"
+            f"{name} has no generation {number}: `upshot projections` lists those that stand"
         )
 
     async def _note(self, session: Session, running: Running, progress: Progress) -> None:
