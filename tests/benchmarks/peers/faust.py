@@ -21,8 +21,12 @@ async def measure(stack: Stack) -> list[Figure]:
         return await figures(stack, filled)
 
 
-async def figures(stack: Stack, filled: Filled) -> list[Figure]:
-    """A Faust agent over the first RECORDS that it gets of a filled topic."""
+async def figures(stack: Stack, filled: Filled, *, nested: bool = False) -> list[Figure]:
+    """A Faust agent over the first RECORDS that it gets of a filled topic.
+
+    Args:
+        nested: the amount stands in ``data.metadata`` of a CloudEvent, not at the top.
+    """
     name = f"benchmark-faust-{uuid4().hex[:8]}"
     folder = stack.scratch / name
     folder.mkdir()
@@ -35,6 +39,7 @@ async def figures(stack: Stack, filled: Filled) -> list[Figure]:
             filled.topic,
             records,
             str(folder),
+            "nested" if nested else "plain",
         ),
         scratch=stack.scratch,
         name=name,

@@ -6,7 +6,8 @@
 
 The dict dies with the process and nothing ties it to the offsets, so this is less work than a
 store with effects once; Faust's own tables lose data (see README). Arguments: bootstrap servers,
-application id, topic, records to sum, data folder. The clock runs from the first event to the
+application id, topic, records to sum, data folder, and ``plain`` or ``nested``: where in a record
+the amount stands, at the top or in ``data.metadata``. The clock runs from the first event to the
 last summed; Faust commits in the background.
 """
 
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import faust
@@ -24,6 +26,30 @@ STANDARD_OUTPUT = 1  # sys.stdout is redirected into the log by the worker
 
 class Purchase(msgspec.Struct, frozen=True):
     amount: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    metadata: Purchase
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The part of a CloudEvent that is summed."""
+
+    data: Event
+
+
+_decode_plain = msgspec.json.Decoder(Purchase).decode
+_decode_nested = msgspec.json.Decoder(Record).decode
+
+
+def plain(value: bytes) -> int:
+    """The amount of a purchase."""
+    return _decode_plain(value).amount
+
+
+def nested(value: bytes) -> int:
+    """The amount in a CloudEvent."""
+    return _decode_nested(value).data.metadata.amount
 
 
 class Summing:
@@ -57,7 +83,9 @@ class Summing:
         return msgspec.json.encode(printed)
 
 
-def application(kafka: str, name: str, topic: str, records: int, folder: Path) -> faust.App:
+def application(
+    kafka: str, name: str, topic: str, records: int, folder: Path, amount: Callable[[bytes], int]
+) -> faust.App:
     """A Faust app whose one agent sums the topic and then stops the worker."""
     app = faust.App(
         name,
@@ -71,12 +99,11 @@ def application(kafka: str, name: str, topic: str, records: int, folder: Path) -
     )
     source = app.topic(topic, key_serializer="raw", value_serializer="raw")
     summing = Summing(records)
-    decoder = msgspec.json.Decoder(Purchase)
 
     @app.agent(source)
     async def sum_by_key(events: faust.StreamT) -> None:
         async for event in events.events():
-            if summing.add(event.key, decoder.decode(event.value).amount):
+            if summing.add(event.key, amount(event.value)):
                 os.write(STANDARD_OUTPUT, b"\n" + summing.line() + b"\n")
                 signal.raise_signal(signal.SIGTERM)
 
@@ -84,6 +111,7 @@ def application(kafka: str, name: str, topic: str, records: int, folder: Path) -
 
 
 if __name__ == "__main__":
-    kafka, name, topic, records, folder = sys.argv[1:6]
-    app = application(kafka, name, topic, int(records), Path(folder))
+    kafka, name, topic, records, folder, form = sys.argv[1:7]
+    amount = nested if form == "nested" else plain
+    app = application(kafka, name, topic, int(records), Path(folder), amount)
     faust.Worker(app, loglevel="WARNING", quiet=True, workdir=folder).execute_from_commandline()

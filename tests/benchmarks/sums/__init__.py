@@ -1,0 +1,1 @@
+"""The kernel's side of the comparison: a projection that sums amounts by customer, no more."""
