@@ -74,7 +74,7 @@ _SAMPLE: LiteralString = (
 _FACT_END = "f" * 32
 
 
-class _Content(msgspec.Struct, frozen=True, kw_only=True):
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What an event says, as its row holds it."""
 
     metadata: msgspec.Raw = EMPTY_OBJECT
@@ -86,7 +86,7 @@ class _Content(msgspec.Struct, frozen=True, kw_only=True):
     historical: bool = False
 
 
-_decode_content = codec.decoder(_Content).decode
+_decode_content = codec.decoder(Content).decode
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
