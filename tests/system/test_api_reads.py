@@ -11,14 +11,15 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.support.eventually import eventually_sync
+from tests.support.servers import session_folder
 from tests.support.upshot import Answer, Upshot, running_upshot
 
 TEST_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
-def upshot(tmp_path_factory: pytest.TempPathFactory) -> Generator[Upshot]:
-    with running_upshot(tmp_path_factory.mktemp("reads") / "data") as running:
+def upshot() -> Generator[Upshot]:
+    with session_folder() as folder, running_upshot(folder / "data") as running:
         yield running
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.servers import session_folder
 from tests.support.upshot import Upshot, running_upshot
 
 RUN_SECONDS = 900
@@ -46,8 +47,8 @@ negative_data_rejection.enabled = false
 
 
 @pytest.fixture(scope="module")
-def upshot(tmp_path_factory: pytest.TempPathFactory) -> Generator[Upshot]:
-    with running_upshot(tmp_path_factory.mktemp("schemathesis") / "data") as running:
+def upshot() -> Generator[Upshot]:
+    with session_folder() as folder, running_upshot(folder / "data") as running:
         yield running
 
 
