@@ -25,7 +25,7 @@ NODE_ID = 1
 HEAP = "512m"  # carries 1.5 M records/s of the benchmarks; the rest is the page cache
 FORMAT_DEADLINE_SECONDS = 60
 READY_DEADLINE_SECONDS = 60.0
-SESSION_TIMEOUT_MS = 3_000  # a killed broker cannot register again before its old session ends
+SESSION_TIMEOUT_MS = 5_000  # a killed broker cannot register again before its old session ends
 PROBE_TIMEOUT_SECONDS = 2.0
 API_VERSIONS_KEY = 18  # the request that any broker answers before it knows the client
 

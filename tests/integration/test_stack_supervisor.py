@@ -138,6 +138,7 @@ def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
         parent.stdout.close()
 
 
+@pytest.mark.timeout(300)
 async def test_the_servers_come_back_with_their_data_after_a_kill(
     supervisor: Supervisor, sentences: list[str]
 ) -> None:
@@ -146,16 +147,16 @@ async def test_the_servers_come_back_with_their_data_after_a_kill(
         broker_plan, bootstrap = kafka_plan(folder / "kafka", kafka_jars())
         supervisor.start(plan, stage=0)
         supervisor.start(broker_plan, stage=0)
-        await supervisor.ready("postgres", lambda: postgres_accepts(conninfo), 30)
-        await supervisor.ready("kafka", lambda: kafka_answers(bootstrap), 30)
+        await supervisor.ready("postgres", lambda: postgres_accepts(conninfo), 120)
+        await supervisor.ready("kafka", lambda: kafka_answers(bootstrap), 120)
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
 
         for pid in supervisor.pids.values():
             os.kill(pid, signal.SIGKILL)
         await eventually(lambda: len(sentences) >= 2)
-        await supervisor.ready("postgres", lambda: postgres_accepts(conninfo), 30)
-        await supervisor.ready("kafka", lambda: kafka_answers(bootstrap), 30)
+        await supervisor.ready("postgres", lambda: postgres_accepts(conninfo), 120)
+        await supervisor.ready("kafka", lambda: kafka_answers(bootstrap), 120)
 
         with psycopg.connect(conninfo) as connection:
             assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
