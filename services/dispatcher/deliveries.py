@@ -96,6 +96,8 @@ async def enqueue(
     """
     if not messages:
         return
+    first = {each.id: each for each in reversed(messages)}
+    messages = [each for each in messages if first[each.id] is each]
     keys = sorted({key for each in messages if (key := each.owed_to) is not None})
     if keys:
         await session.execute(_INSERT_ENDPOINTS, columns(keys))

@@ -27,7 +27,7 @@ from tests.support.dispatching import (
 from tests.support.eventually import eventually
 from tests.support.webhook_receiver import Receiver, answering, receiver
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 ALEX = SealedProfile(source_id="alex", email="alex@domain.io", name="Alex Doe")
 
