@@ -10,6 +10,7 @@ a rebalance stays paused until its owner has sought it; committed offsets are hi
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,7 +23,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError
+from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError, not_cancelled
 
 SESSION_TIMEOUT_MS = 6_000
 """After this long without a heartbeat a process's partitions go to others."""
@@ -125,10 +126,14 @@ class Consumer:
 
         Raises:
             LogGapError: the log does not have the offset to read from.
+            KafkaUnavailableError: the client gave the request up.
         """
         tp = self._tp(partition)
         try:
-            found = await self._client.getmany(tp, timeout_ms=timeout_ms, max_records=records_max)
+            with not_cancelled():
+                found = await self._client.getmany(
+                    tp, timeout_ms=timeout_ms, max_records=records_max
+                )
         except OffsetOutOfRangeError as error:
             raise LogGapError(str(error)) from error
         except (NoOffsetForPartitionError, IllegalStateError):
@@ -142,7 +147,8 @@ class Consumer:
     async def end_offsets(self, partitions: Collection[int]) -> dict[int, int]:
         """Offset after the last record of each partition."""
         try:
-            ends = await self._client.end_offsets([self._tp(each) for each in partitions])
+            with not_cancelled():
+                ends = await self._client.end_offsets([self._tp(each) for each in partitions])
         except KafkaError as error:
             raise KafkaUnavailableError(str(error)) from error
         return {tp.partition: offset for tp, offset in ends.items()}
@@ -150,7 +156,10 @@ class Consumer:
     async def begin_offsets(self, partitions: Collection[int]) -> dict[int, int]:
         """Offset of the first record each partition still has."""
         try:
-            begins = await self._client.beginning_offsets([self._tp(each) for each in partitions])
+            with not_cancelled():
+                begins = await self._client.beginning_offsets(
+                    [self._tp(each) for each in partitions]
+                )
         except KafkaError as error:
             raise KafkaUnavailableError(str(error)) from error
         return {tp.partition: offset for tp, offset in begins.items()}
@@ -158,19 +167,22 @@ class Consumer:
     async def commit_hint(self, offsets: dict[int, int]) -> None:
         """Tell the group's offsets to lag tools; failing to is no harm."""
         try:
-            await self._client.commit({self._tp(p): offset for p, offset in offsets.items()})
-        except (CommitFailedError, IllegalStateError, KafkaError):
+            with not_cancelled():
+                await self._client.commit({self._tp(p): offset for p, offset in offsets.items()})
+        except (CommitFailedError, IllegalStateError, KafkaError, KafkaUnavailableError):
             return
 
     async def stop(self) -> None:
         """Leave the group and close."""
-        await self._client.stop()
+        with suppress(KafkaUnavailableError), not_cancelled():
+            await self._client.stop()
 
     async def _start(self) -> None:
         try:
-            await self._client.start()
+            with not_cancelled():
+                await self._client.start()
         except BaseException as error:
-            await self._client.stop()
+            await self.stop()
             if isinstance(error, KafkaError):
                 raise KafkaUnavailableError(str(error)) from error
             raise

@@ -1,5 +1,9 @@
 """What can go wrong with Kafka, as the decision it leads to."""
 
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class KafkaUnavailableError(Exception):
     """Kafka did not answer in time and nothing was appended: try again."""
@@ -26,3 +30,19 @@ class TopicMismatchError(Exception):
 
 class LogGapError(Exception):
     """The log no longer has the offset that was asked for: it is shorter than it was."""
+
+
+@contextmanager
+def not_cancelled() -> Generator[None]:
+    """Turn a cancellation that nobody asked of this task into an outage.
+
+    With a broken connection aiokafka cancels futures that are being waited for. A task that let
+    such a cancellation through would end as if its end had been wished, and nobody would hear.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise KafkaUnavailableError("the client gave the request up") from error
