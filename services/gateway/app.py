@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.bodies import Bodies, ClientGoneError, CutOffError
 from services.gateway.bounds import LINGER_BYTES_MAX, LINGER_SECONDS, REQUESTS_MAX
-from services.gateway.errors import INTERNAL, OverloadedError, problem_of
+from services.gateway.errors import INTERNAL, problem_of
 from services.gateway.forward import forward
 from services.gateway.handling import Call, Handler
 from services.gateway.replies import Reply, head, problem_reply, send_reply
@@ -29,6 +29,7 @@ from services.runtime.problems import new_request_id
 _log = logger(__name__)
 _FORWARDED: Final = "forwarded"
 _HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_TOO_MANY: Final = problems.rate_limited("Too many requests are under way.")
 _READS: Final = frozenset({"GET", "HEAD"})
 _UNDERSTOOD: Final = frozenset(
     {
@@ -103,7 +104,7 @@ class FrontDoor:
         self._requests += 1
         try:
             if self._requests > REQUESTS_MAX:
-                raise OverloadedError("Too many requests are under way.")  # noqa: TRY301
+                raise CutOffError(_TOO_MANY)  # noqa: TRY301
             route = self._routes.get(path)
             method: str = scope["method"]
             if route is None or (route.api_reads and method in _READS):
@@ -168,7 +169,7 @@ async def _refuse(error: Exception, request_id: str, receive: Receive, send: Sen
         problem = INTERNAL
     headers = error.headers() if isinstance(error, NotAllowedError) else {}
     reply = problem_reply(problem, request_id, headers)
-    if isinstance(error, CutOffError | OverloadedError):
+    if isinstance(error, CutOffError):
         await _cut_off(reply, request_id, receive, send)
     else:
         await send_reply(send, reply, request_id)

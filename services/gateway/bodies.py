@@ -11,7 +11,6 @@ from typing import Final, Self
 from starlette.types import Receive
 
 from services.gateway.bounds import BODIES_BYTES_MAX
-from services.gateway.errors import OverloadedError
 from services.runtime import problems
 from services.runtime.problems import ProblemError
 
@@ -35,9 +34,9 @@ class Bodies:
         self._held_bytes: int = 0
 
     def hold(self, size_bytes: int) -> None:
-        """Count bytes; raises ``OverloadedError`` beyond the bound of the process."""
+        """Count bytes; raises ``CutOffError`` (429) beyond the bound of the process."""
         if self._held_bytes + size_bytes > BODIES_BYTES_MAX:
-            raise OverloadedError("Too many bodies are being read.")
+            raise CutOffError(problems.rate_limited("Too many bodies are being read."))
         self._held_bytes += size_bytes
 
     def release(self, size_bytes: int) -> None:
@@ -68,9 +67,8 @@ class Body:
             unpack: leave an encoding alone where False.
 
         Raises:
-            CutOffError: 413 too large, 415 another encoding.
+            CutOffError: 413 too large, 415 another encoding, 429 this process holds too much.
             ProblemError: 400, not gzip though said to be.
-            OverloadedError: this process holds too much already.
             ClientGoneError: the client went away.
         """
         gzip = unpack and self._encoding == b"gzip"

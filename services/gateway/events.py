@@ -21,10 +21,7 @@ from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
 from services.gateway.bodies import Body
 from services.gateway.bounds import BATCH_BYTES_MAX, DEFINITIONS_AGE_SECONDS_MAX, EVENT_BYTES_MAX
-from services.gateway.errors import (
-    UnknownCustomerError,
-    problem_of,
-)
+from services.gateway.errors import INTERNAL, UnknownCustomerError, problem_of
 from services.gateway.handling import Call
 from services.gateway.identity import Customers
 from services.gateway.intake import Accepted, Intake, Outcome
@@ -36,7 +33,10 @@ from services.runtime import metrics, problems
 from services.runtime.clock import Clock
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.kafka.producer import Outgoing
+from services.runtime.logging import logger
 from services.runtime.problems import ProblemError, document
+
+_log = logger(__name__)
 
 POSITION_HEADER: Final = b"upshot-position"
 
@@ -172,12 +172,12 @@ def _must_be_json(call: Call) -> None:
 
 def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options) -> Reply:
     """Answer a batch; where nothing was accepted because a server is away, that is the answer."""
-    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
-    refused = [outcome for outcome in outcomes if not isinstance(outcome, Accepted)]
-    metrics.EVENTS_ACCEPTED.inc(len(accepted))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    accepted_count = len(outcomes) - len(refused)
+    metrics.EVENTS_ACCEPTED.inc(accepted_count)
     for error in refused:
         _count_refused(error)
-    if not accepted and all(_is_outage(error) for error in refused):
+    if not accepted_count and all(_is_outage(error) for error in refused):
         raise refused[0]
     results: list[AcceptedAnswer | RefusedAnswer] = []
     last: dict[int, int] = {}
@@ -188,7 +188,7 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
                 results.append(accepted_answer(index, outcome))
         else:
             results.append(_refused_answer(index, outcome, request_id))
-    answer = BatchAnswer(accepted=len(accepted), refused=len(refused), results=results)
+    answer = BatchAnswer(accepted=accepted_count, refused=len(refused), results=results)
     positions = ", ".join(
         str(Position(CUSTOMER_EVENTS, partition, offset))
         for partition, offset in sorted(last.items())
@@ -199,8 +199,9 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
 
 def _refused_answer(index: int, error: Exception, request_id: str) -> RefusedAnswer:
     problem = problem_of(error)
-    if problem is None:
-        raise error
+    if problem is None:  # the rest of the batch stands in the log, so this is said of one event
+        _log.error("An event of a batch failed", request_id=request_id, exc_info=error)
+        problem = INTERNAL
     return RefusedAnswer(index=index, problem=document(problem, request_id))
 
 

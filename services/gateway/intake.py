@@ -7,7 +7,7 @@ acknowledged it.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct, structs
@@ -68,8 +68,8 @@ class _Unresolved(Struct, frozen=True, gc=False):
 Outcome = Accepted | Exception
 """An event that was accepted, or why not: an error that ``errors.problem_of`` knows."""
 
-_Appending = tuple[list[int], list[Outgoing]]
-"""Of one partition: the events' indices, and their records."""
+_Appending = tuple[list[int], list[Ready], list[Outgoing]]
+"""Of one partition: the events' indices, the events, and their records."""
 
 
 class Intake:
@@ -100,20 +100,21 @@ class Intake:
                 if idempotency_key is not None:
                     admitted = _named(admitted, idempotency_key)
                 known = self._known(batch, index, admitted, definitions, stamp, now)
-                if isinstance(known, _Unresolved):
+                if isinstance(known, Known):
+                    event = stamp.event_id(admitted)
+                    judged.append(Ready(admitted, event, known, known.identity))
+                else:
                     unresolved.append(known)
                     judged.append(known)
-                else:
-                    judged.append(_ready(admitted, known, stamp))
             except (RefusedEventError, ProblemError) as error:
                 judged.append(error)
             if index % YIELD_EVERY_EVENTS == YIELD_EVERY_EVENTS - 1:
                 await asyncio.sleep(0)
-        settled = await self._resolve(unresolved, definitions, stamp) if unresolved else {}
-        ready: list[Ready | Exception] = [
-            settled[each.index] if isinstance(each, _Unresolved) else each for each in judged
-        ]
-        return await self._append(ready, stamp)
+        if unresolved:
+            settled = await self._resolve(unresolved, definitions, stamp)
+            for each in unresolved:
+                judged[each.index] = settled[each.index]
+        return await self._append(judged, stamp)
 
     async def take_one(
         self, text: bytes, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None
@@ -222,8 +223,10 @@ class Intake:
                 settled[each.index] = error
         return settled
 
-    async def _append(self, judged: list[Ready | Exception], stamp: Stamp) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    async def _append(
+        self, judged: Sequence[Ready | _Unresolved | Exception], stamp: Stamp
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = [_PENDING] * len(judged)
         by_partition: dict[int, _Appending] = {}
         for index, each in enumerate(judged):
             if isinstance(each, Ready):
@@ -233,22 +236,28 @@ class Intake:
                 )
                 appending = by_partition.get(identity.partition)
                 if appending is None:
-                    appending = by_partition[identity.partition] = ([], [])
-                appending[0].append(index)
-                appending[1].append(Outgoing(identity.key, record))
-                outcomes.append(_PENDING)
-            else:
-                outcomes.append(each)
+                    appending = by_partition[identity.partition] = ([], [], [])
+                indices, ready, records = appending
+                indices.append(index)
+                ready.append(each)
+                records.append(Outgoing(identity.key, record))
+            elif isinstance(each, Exception):
+                outcomes[index] = each
         handed_over = [
-            (partition, indices, self._hand_over(partition, records))
-            for partition, (indices, records) in by_partition.items()
+            (partition, indices, ready, self._hand_over(partition, records))
+            for partition, (indices, ready, records) in by_partition.items()
         ]
-        for partition, indices, append in handed_over:
+        for partition, indices, ready, append in handed_over:
             try:
                 offsets = append if isinstance(append, Exception) else await append
             except Exception as error:  # noqa: BLE001 - other partitions may be acknowledged
                 offsets = error
-            _settle(outcomes, judged, partition, indices, offsets)
+            if isinstance(offsets, Exception):
+                for index in indices:
+                    outcomes[index] = offsets
+                continue
+            for index, each, offset in zip(indices, ready, offsets, strict=True):
+                outcomes[index] = Accepted(each, partition, offset)
         return outcomes
 
     def _hand_over(
@@ -261,23 +270,6 @@ class Intake:
 
 
 _PENDING: Final = RuntimeError("the outcome of every event is set before it is answered")
-
-
-def _settle(
-    outcomes: list[Outcome],
-    judged: list[Ready | Exception],
-    partition: int,
-    indices: list[int],
-    offsets: Offsets | Exception,
-) -> None:
-    if isinstance(offsets, Exception):
-        for index in indices:
-            outcomes[index] = offsets
-        return
-    for index, offset in zip(indices, offsets, strict=True):
-        ready = judged[index]
-        assert isinstance(ready, Ready), "what was appended was ready"
-        outcomes[index] = Accepted(ready, partition, offset)
 
 
 def _ready(admitted: Admitted, known: Known, stamp: Stamp) -> Ready:

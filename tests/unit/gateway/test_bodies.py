@@ -10,7 +10,6 @@ from starlette.types import Message, Receive
 
 from services.gateway.bodies import Bodies, Body, ClientGoneError, CutOffError, gunzip
 from services.gateway.bounds import BODIES_BYTES_MAX
-from services.gateway.errors import OverloadedError
 from services.runtime.problems import ProblemError
 
 LIMIT = 1000
@@ -113,8 +112,9 @@ async def test_all_bodies_together_are_bounded_and_released() -> None:
     bodies = Bodies()
     bodies.hold(BODIES_BYTES_MAX - 5)
 
-    with Body(receiving([b"123456"]), [], bodies) as body, pytest.raises(OverloadedError):
+    with Body(receiving([b"123456"]), [], bodies) as body, pytest.raises(CutOffError) as caught:
         await body.read(LIMIT)
+    assert caught.value.problem.status == 429
     with Body(receiving([b"12345"]), [], bodies) as body:
         assert await body.read(LIMIT) == b"12345"
 
