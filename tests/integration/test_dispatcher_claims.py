@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -232,6 +233,15 @@ async def test_putting_the_same_message_again_changes_nothing(deliveries: Queue)
 
         assert await deliveries.states() == ["succeeded"]
     assert len(there.received) == 1
+
+
+async def test_a_message_given_twice_in_one_set_is_owed_once(deliveries: Queue) -> None:
+    [message] = await deliveries.put(None)
+    again = msgspec.structs.replace(message, id="msg_" + "0" * 32, endpoint="crm")
+
+    await deliveries.write([again, msgspec.structs.replace(again, place=again.place + 1), again])
+
+    assert await deliveries.states() == ["pending"]
 
 
 async def test_what_is_owed_to_an_endpoint_that_is_gone_ends_after_a_grace(
