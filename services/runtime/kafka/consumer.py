@@ -27,7 +27,8 @@ from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError, no
 
 SESSION_TIMEOUT_MS = 6_000
 """After this long without a heartbeat a process's partitions go to others."""
-HEARTBEAT_MS = 1_500
+HEARTBEAT_MS = 500
+"""A member learns of a rebalance by its heartbeat: with the session, a takeover within 8 s."""
 MAX_POLL_INTERVAL_MS = 600_000
 """A partition's transaction may take long (retries without limit); the heartbeat tells of death."""
 FETCH_BYTES_MAX = 4 * 1024 * 1024
