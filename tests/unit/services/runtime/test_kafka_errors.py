@@ -37,9 +37,8 @@ async def test_a_task_group_hears_of_it() -> None:
 
 async def test_a_task_that_is_cancelled_ends_as_cancelled() -> None:
     task = asyncio.create_task(_wait(asyncio.get_running_loop().create_future()))
-    await asyncio.sleep(0)
 
-    task.cancel()
+    asyncio.get_running_loop().call_soon(task.cancel)
 
     await asyncio.wait([task])
     assert task.cancelled()
