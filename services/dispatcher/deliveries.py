@@ -94,10 +94,12 @@ async def enqueue(
 
     A message that stands already, since its fact was told at another customer too, is passed over.
     """
+    first: dict[str, NewMessage] = {}
+    for message in messages:
+        first.setdefault(message.id, message)
+    messages = list(first.values())
     if not messages:
         return
-    first = {each.id: each for each in reversed(messages)}
-    messages = [each for each in messages if first[each.id] is each]
     keys = sorted({key for each in messages if (key := each.owed_to) is not None})
     if keys:
         await session.execute(_INSERT_ENDPOINTS, columns(keys))
