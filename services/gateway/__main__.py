@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Generator
@@ -17,10 +18,11 @@ from services.gateway.append import Appender
 from services.gateway.bodies import Bodies
 from services.gateway.bounds import (
     CONNECTIONS_MAX,
-    DEFINITIONS_AGE_SECONDS_MAX,
+    DESCRIPTORS_BESIDES,
     FORWARD_CONNECT_SECONDS,
     FORWARD_CONNECTIONS_MAX,
     FORWARD_SECONDS,
+    KAFKA_SILENCE_SECONDS_MAX,
     KEEP_ALIVE_SECONDS,
     STOP_SECONDS,
 )
@@ -68,7 +70,6 @@ async def serve(settings: Settings, listener: socket.socket, stopping: asyncio.E
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
@@ -115,8 +116,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> FrontDoor:
     )
 
     def unready() -> list[str]:
-        if definitions.age_seconds() > DEFINITIONS_AGE_SECONDS_MAX:
-            return ["The log cannot be reached; the definitions known here are too old."]
+        if definitions.age_seconds() > KAFKA_SILENCE_SECONDS_MAX:
+            return ["The log cannot be reached; the definitions known here grow old."]
         return []
 
     return FrontDoor(
@@ -145,10 +146,20 @@ async def _run(settings: Settings) -> None:
     _log.info("The gateway has stopped")
 
 
+def _allow_connections() -> None:
+    """Raise the number of descriptors towards what ``CONNECTIONS_MAX`` needs, as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, CONNECTIONS_MAX + DESCRIPTORS_BESIDES)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> None:
     """Run until SIGINT or SIGTERM."""
     settings = load_settings()
     configure_logging("gateway", level=settings.log_level, log_format=settings.log_format)
+    _allow_connections()
     gc.freeze()  # what was imported stays
     gc.set_threshold(*COLLECT_AFTER)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

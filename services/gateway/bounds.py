@@ -36,6 +36,9 @@ REVISION_WAIT_SECONDS: Final = 5.0
 DEFINITIONS_AGE_SECONDS_MAX: Final = 60.0
 """Definitions known no better than this are too old to judge by."""
 
+KAFKA_SILENCE_SECONDS_MAX: Final = 10.0
+"""After this long without the end of the definitions seen, the process is not ready."""
+
 RECEIVE_SECONDS: Final = 20.0
 """From a request's first moment to the end of its body: 8 MiB at 3.5 Mbit/s."""
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -45,6 +48,8 @@ LINGER_SECONDS: Final = 2.0
 """How long a client that sends too much is listened to, so that it can read why it was cut off."""
 LINGER_BYTES_MAX: Final = 16 * 1024 * 1024
 CONNECTIONS_MAX: Final = 4_000
+DESCRIPTORS_BESIDES: Final = 1_000
+"""Files and sockets of a process besides its clients' connections."""
 REQUESTS_MAX: Final = 2_000
 """Requests under way in one process; beyond it 429."""
 KEEP_ALIVE_SECONDS: Final = 60

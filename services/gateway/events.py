@@ -129,6 +129,7 @@ class Events:
             cleared = cleared_identifiers(known.profile)
             if cleared:
                 await self._customers.release(workspace, identity, cleared)
+                self._intake.forget()
         headers = () if position is None else ((POSITION_HEADER, position.encode()),)
         return Reply(body=customer_answer(known, position), headers=headers)
 

@@ -80,6 +80,10 @@ class Intake:
         self._appender: Final = appender
         self._spelled: Recent[tuple[WorkspaceName, bytes], Known] = Recent(CUSTOMERS_KEPT_MAX)
 
+    def forget(self) -> None:
+        """Read every customer anew, since somebody's identifiers were taken away."""
+        self._spelled = Recent(CUSTOMERS_KEPT_MAX)
+
     async def take(
         self, batch: Batch, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None = None
     ) -> list[Outcome]:

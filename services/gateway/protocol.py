@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with what it lacks: a deadline on receiving, and a bound on the head.
 
 Guarantee: a connection whose next request does not arrive in time, has too long a head or is not
-HTTP gets a problem document and is closed.
+HTTP gets a problem document and is closed; so does one beyond ``CONNECTIONS_MAX``.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.gateway.bounds import HEAD_BYTES_MAX, RECEIVE_SECONDS
+from services.gateway.bounds import CONNECTIONS_MAX, HEAD_BYTES_MAX, RECEIVE_SECONDS
 from services.runtime import problems
 from services.runtime.problems import Problem, new_request_id
 
@@ -33,7 +33,10 @@ class FrontDoorProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock of the first request."""
         super().connection_made(transport)
-        self._start_clock()
+        if len(self.connections) > CONNECTIONS_MAX:
+            self._hang_up(problems.unavailable("Too many connections are open."))
+        else:
+            self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -98,11 +101,13 @@ class FrontDoorProtocol(HttpToolsProtocol):
             return
         request_id = new_request_id()
         body = problems.encode(problem, request_id)
+        headers = problems.problem_headers(problem, request_id)
         phrase = HTTPStatus(problem.status).phrase
         head = (
             f"HTTP/1.1 {problem.status} {phrase}\r\n"
             f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            f"{problems.REQUEST_ID_HEADER}: {request_id}\r\nconnection: close\r\n\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            + "connection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()

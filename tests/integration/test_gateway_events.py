@@ -287,6 +287,19 @@ async def test_a_changed_customer_stands_in_the_log(gateway: Gateway) -> None:
     assert customer_of(heir)["id"] != first.json["id"], "a cleared email is free again"
 
 
+async def test_a_cleared_email_given_again_is_claimed_again(gateway: Gateway) -> None:
+    who = someone()
+    spelled = {"source_id": who, "email": f"{who}@b.c"}
+
+    first = await gateway.post("/v1/events", event(customer=spelled))
+    await gateway.post("/v1/customers", {"source_id": who, "email": None})
+    heir = await gateway.post("/v1/events", event(customer={"email": f"{who}@b.c"}))
+    again = await gateway.post("/v1/events", event(customer=spelled))
+
+    assert customer_of(first)["id"] == customer_of(again)["id"] != customer_of(heir)["id"]
+    assert "email" not in customer_of(again)
+
+
 async def test_one_new_customer_in_many_requests_at_once_is_one(gateway: Gateway) -> None:
     who = someone()
     spellings = [

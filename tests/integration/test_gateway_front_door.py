@@ -222,6 +222,17 @@ async def test_what_is_not_http_gets_a_problem_and_the_end(
     assert document["status"] == status
 
 
+async def test_a_connection_too_many_gets_a_problem_and_the_end(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 0)
+
+    answer = await talk(gateway, b"")
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in answer
+
+
 async def test_two_requests_on_one_connection_are_answered_in_order(gateway: Gateway) -> None:
     body = encode(EVENT)
     one = head("/v1/events", f"Content-Length: {len(body)}") + body
