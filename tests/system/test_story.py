@@ -22,23 +22,24 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def hook() -> Generator[Hook]:
+def hook(talk: Talk, name: str) -> Generator[Hook]:
+    """Give a receiver that is told of every video review while the test runs."""
     with running_hook() as running:
+        talk.put("endpoint", name, {"url": running.url, "secret": running.secret})
+        talk.put(
+            "distribution",
+            name,
+            {
+                "on": {"event": "left_review"},
+                "if": {"event": "metadata.review_type", "eq": "video"},
+                "purpose": "message",
+                "endpoint": name,
+            },
+        )
         yield running
-
-
-def _define_videos(talk: Talk, name: str, hook: Hook) -> None:
-    talk.put("endpoint", name, {"url": hook.url, "secret": hook.secret})
-    talk.put(
-        "distribution",
-        name,
-        {
-            "on": {"event": "left_review"},
-            "if": {"event": "metadata.review_type", "eq": "video"},
-            "purpose": "message",
-            "endpoint": name,
-        },
-    )
+        for kind in ("distribution", "endpoint"):
+            gone = talk.ask("DELETE", f"/v1/definitions/{kind}/{name}")
+            assert gone.status == 200, gone.body
 
 
 def _received(hook: Hook, event: str) -> Taken | None:
@@ -51,8 +52,6 @@ def _received(hook: Hook, event: str) -> Taken | None:
 def test_a_video_review_comes_out_as_timeline_points_and_signed_webhook(
     talk: Talk, name: str, hook: Hook
 ) -> None:
-    _define_videos(talk, name, hook)
-
     told = talk.tell(
         "left_review",
         name,
@@ -127,7 +126,6 @@ def _delivery_is_told(talk: Talk, event: str) -> None:
 def test_a_failed_delivery_is_tried_again_with_the_same_id_and_a_fresh_signature(
     talk: Talk, name: str, hook: Hook
 ) -> None:
-    _define_videos(talk, name, hook)
     hook.status = 503
 
     told = talk.tell("left_review", name, metadata={"review_type": "video"})
@@ -144,8 +142,6 @@ def test_a_failed_delivery_is_tried_again_with_the_same_id_and_a_fresh_signature
 def test_a_text_review_that_the_distribution_does_not_ask_for_is_not_sent(
     talk: Talk, name: str, hook: Hook
 ) -> None:
-    _define_videos(talk, name, hook)
-
     text = talk.tell("left_review", name, metadata={"review_type": "text"})
     video = talk.tell("left_review", name, metadata={"review_type": "video"})
 
@@ -157,8 +153,6 @@ def test_a_text_review_that_the_distribution_does_not_ask_for_is_not_sent(
 def test_a_historical_event_stands_on_the_timeline_and_earns_and_sends_nothing(
     talk: Talk, name: str, hook: Hook
 ) -> None:
-    _define_videos(talk, name, hook)
-
     old = talk.tell("left_review", name, metadata={"review_type": "video"}, historical=True)
     new = talk.tell("left_review", name, metadata={"review_type": "video"})
 
@@ -170,7 +164,6 @@ def test_a_historical_event_stands_on_the_timeline_and_earns_and_sends_nothing(
 
 
 def test_a_late_event_is_applied_and_sends_nothing(talk: Talk, name: str, hook: Hook) -> None:
-    _define_videos(talk, name, hook)
     late = (datetime.now(tz=UTC) - timedelta(days=4)).isoformat()
 
     old = talk.tell("left_review", name, metadata={"review_type": "video"}, occurred_at=late)
