@@ -16,11 +16,11 @@ from projections.kernel import checkpoint as checkpoints
 from projections.kernel import dead_letters, outbox
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.facts import FactPlace, FactsOfBatch, place_of
+from projections.kernel.facts import FactsOfBatch
 from projections.kernel.failures import Decision, decide, reason_of, remember_dead
-from projections.kernel.outbox import OutboxRow, source_of
-from projections.kernel.projection import Definitions, Output, Projection, Step
-from projections.kernel.records import Decoded, Reading, read, record_id
+from projections.kernel.outbox import OutboxRow, Outputs, source_of
+from projections.kernel.projection import Definitions, Projection, Step
+from projections.kernel.records import Decoded, read, record_id
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
@@ -81,28 +81,28 @@ class Applier(Generic[W]):
     async def _commit(self, old: Checkpoint, records: Sequence[Incoming]) -> Committed:
         reading = read(old, records)
         facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
-        places = [place_of(each) for each in reading.decoded]
         for workspace, revision in reading.checkpoint.progress.revisions.items():
             await self._definitions.wait_for(workspace, revision)
         with translated():
-            await facts.load(self._session, [place for place in places if place is not None])
-            steps = self._steps(old, reading, places, facts)
+            await facts.load(self._session, reading.decoded)
+            steps = [
+                self._step(old.partition, each, facts.change(each)) for each in reading.decoded
+            ]
             await self._projection.load(self._session, self._working, steps)
-            outputs = [o for step in steps for o in self._projection.apply(self._working, step)]
+            outputs = self._outputs(old)
+            for step in steps:
+                outputs.add(self._projection.apply(self._working, step))
             async with self._session.transaction():
                 return await self._write(old, reading.checkpoint, facts, outputs)
 
-    def _steps(
-        self,
-        old: Checkpoint,
-        reading: Reading,
-        places: Sequence[FactPlace | None],
-        facts: FactsOfBatch,
-    ) -> list[Step]:
-        return [
-            self._step(old.partition, decoded, facts.change(decoded, place))
-            for decoded, place in zip(reading.decoded, places, strict=True)
-        ]
+    def _outputs(self, old: Checkpoint) -> Outputs:
+        return Outputs(
+            source=source_of(self._projection.name, old.partition),
+            partition=old.partition,
+            partitions=self._partitions,
+            sequence=old.progress.sequence,
+            live=self._live,
+        )
 
     def _step(self, partition: int, decoded: Decoded, change: Change | None) -> Step:
         record, revision = decoded.record, decoded.revision
@@ -128,7 +128,7 @@ class Applier(Generic[W]):
         return self._last_snapshot
 
     async def _write(
-        self, old: Checkpoint, new: Checkpoint, facts: FactsOfBatch, outputs: list[Output]
+        self, old: Checkpoint, new: Checkpoint, facts: FactsOfBatch, outputs: Outputs
     ) -> Committed:
         """Write inside the transaction; the checkpoint goes first so that a zombie changes nothing.
 
@@ -136,20 +136,10 @@ class Applier(Generic[W]):
         """
         await checkpoints.move(self._session, old, new)
         await facts.write(self._session)
-        outputs += await self._projection.write(self._session, self._working, live=self._live)
-        return await self._put_out(new, outputs)
-
-    async def _put_out(self, new: Checkpoint, outputs: Sequence[Output]) -> Committed:
-        if not outputs or not self._live:
+        outputs.add(await self._projection.write(self._session, self._working, live=self._live))
+        if not outputs.count:
             return Committed(checkpoint=new, outbox=None)
-        records = outbox.encode_outputs(
-            outputs,
-            source=source_of(self._projection.name, new.partition),
-            partition=new.partition,
-            partitions=self._partitions,
-            sequence=new.progress.sequence,
-        )
-        return await self._keep(new, records, len(outputs))
+        return await self._keep(new, outputs.encoded(), outputs.count)
 
     async def _keep(self, new: Checkpoint, records: bytes, count: int) -> Committed:
         """Keep output records with the checkpoint that has their sequences."""

@@ -15,11 +15,8 @@ from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.kernel import binary
-from projections.kernel.records import Decoded
+from projections.kernel.records import Decoded, FactPlace
 from services.runtime.postgres import Session
-
-FactPlace = tuple[str, str, FactKey]
-"""Workspace, customer id, key of the fact."""
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
@@ -59,20 +56,6 @@ _fixed = Struct(">h i16s i16s ii iq iq i? iq iq".replace(" ", "")).pack
 """Count of columns, then those of fixed width in the order of ``_COPY``, each after its length."""
 
 
-def place_of(decoded: Decoded) -> FactPlace | None:
-    """Say which stored fact a record is about; None where its fact can have no other version."""
-    event, record = decoded.data, decoded.record
-    match event:
-        case CustomEvent():
-            if event.identified is None:
-                return None
-            return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case EventWithdrawn():
-            return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case ProfileChanged():
-            return None
-
-
 class FactsOfBatch:
     """The facts that a batch of one partition is about."""
 
@@ -82,9 +65,9 @@ class FactsOfBatch:
         self._existing: set[FactPlace] = set()
         self._changed: dict[FactPlace, Stored] = {}
 
-    async def load(self, session: Session, places: Iterable[FactPlace]) -> None:
-        """Read what is stored of these facts, in one statement."""
-        wanted = dict.fromkeys(places)
+    async def load(self, session: Session, decoded: Iterable[Decoded]) -> None:
+        """Read what is stored of the facts that these records are about, in one statement."""
+        wanted = dict.fromkeys(each.fact for each in decoded if each.fact is not None)
         if not wanted:
             return
         for found in await (await session.execute(_LOAD, _keys(wanted))).fetchall():
@@ -102,9 +85,9 @@ class FactsOfBatch:
                 content=None if row.content is None else row.content.encode(),
             )
 
-    def change(self, decoded: Decoded, place: FactPlace | None) -> Change | None:
-        """Resolve what a record does to its fact, at ``place_of``; None where it is about none."""
-        event = decoded.data
+    def change(self, decoded: Decoded) -> Change | None:
+        """Resolve what a record does to its fact; None where it is about none."""
+        event, place = decoded.data, decoded.fact
         stored = None if place is None else self._stored.get(place)
         match event:
             case CustomEvent():

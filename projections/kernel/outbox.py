@@ -67,24 +67,48 @@ def source_of(projection: str, partition: int) -> str:
     return f"{projection}/{partition}"
 
 
-def encode_outputs(
-    outputs: Iterable[Output], *, source: str, partition: int, partitions: int, sequence: int
-) -> bytes:
-    """Encode outputs in order for an outbox row.
+class Outputs:
+    """The outputs of one batch, encoded as they come; kept only where the generation is live.
 
     Args:
         sequence: of the last output record before these; each takes the next one.
     """
-    relayed: list[Relayed] = []
-    for output in outputs:
-        sequence += 1
+
+    def __init__(
+        self, *, source: str, partition: int, partitions: int, sequence: int, live: bool
+    ) -> None:
+        self._source = source
+        self._partition = partition
+        self._partitions = partitions
+        self._sequence = sequence
+        self._live = live
+        self._relayed: list[Relayed] = []
+
+    @property
+    def count(self) -> int:
+        """How many records are kept."""
+        return len(self._relayed)
+
+    def add(self, outputs: Iterable[Output]) -> None:
+        """Encode outputs in order."""
+        for output in outputs:
+            if self._live:
+                self._sequence += 1
+                self._relayed.append(self._encode(output, self._sequence))
+
+    def encoded(self) -> bytes:
+        """Return all of them as an outbox row holds them."""
+        return encode_relayed(self._relayed)
+
+    def _encode(self, output: Output, sequence: int) -> Relayed:
         cause = output.cause
         record = cause.record
         key = output.customer.encode()
-        target = partition if output.customer == record.subject else partition_of(key, partitions)
+        own = output.customer == record.subject
+        target = self._partition if own else partition_of(key, self._partitions)
         value = CloudEvent(
             id=output.id,
-            source=source,
+            source=self._source,
             type=output.type,
             subject=output.customer,
             time=output.time,
@@ -96,8 +120,7 @@ def encode_outputs(
             sequence=spell_sequence(sequence),
             data=output.data,
         )
-        relayed.append(Relayed(output.topic, target, sequence, key, codec.encode(value)))
-    return encode_relayed(relayed)
+        return Relayed(output.topic, target, sequence, key, codec.encode(value))
 
 
 async def insert(session: Session, partition: int, row: OutboxRow) -> None:

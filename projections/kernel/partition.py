@@ -32,13 +32,13 @@ from services.runtime.postgres import (
 
 W = TypeVar("W")
 
-RECORDS_MAX = 8_000
+RECORDS_MAX = 5_000
 """Records of one transaction when behind: larger ones gain nothing measurable."""
 SMALL_BATCH_MAX = 500
 """Records of a batch that is applied at once; a larger one waits for its turn."""
 LARGE_BATCHES_MAX = 3
-"""Large batches of a generation in work at once in this process, from reading to the last output
-appended: two keep two cores busy, the third waits for disks. Each holds about 50 MB."""
+"""Large batches of a generation in work at once in this process: two keep two cores busy, the
+third waits for disks. Each holds about 30 MB."""
 RELAY_ROWS_MAX = 8
 """Outbox rows handed to the relay and not yet appended; the next batch waits for room."""
 RETRY_SECONDS_MAX = 1.0
@@ -187,9 +187,14 @@ class PartitionOwner(Generic[W]):
         records: list[Incoming],
         relay: "_RelayTask",
     ) -> tuple[Checkpoint, list[Incoming]]:
-        """Apply a small batch at once, a large one in its turn; answer what is held back."""
+        """Apply a small batch at once, a large one in its turn; answer what is held back.
+
+        A partition takes its turn when its last outputs are appended, so that one large outbox row
+        of each is in memory at most.
+        """
         if len(records) < SMALL_BATCH_MAX:
             return await self._apply(applier, held, records, relay)
+        await relay.rows.join()
         async with self._wiring.turns:
             room = RECORDS_MAX - len(records)
             if room and held.hold_at is None:
@@ -197,9 +202,7 @@ class PartitionOwner(Generic[W]):
                     self._partition, records_max=room, timeout_ms=0
                 )
                 records = [*records, *more]
-            applied = await self._apply(applier, held, records, relay)
-            await relay.rows.join()
-            return applied
+            return await self._apply(applier, held, records, relay)
 
     async def _apply(
         self,

@@ -22,7 +22,7 @@ from contracts.events import (
     EventWithdrawn,
     ProfileChanged,
 )
-from contracts.identifiers import derived_id
+from contracts.identifiers import FactKey, derived_id, key_of_event_id
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import InvalidRecordError
 from services.runtime.kafka.consumer import Incoming
@@ -34,14 +34,22 @@ _decoders: dict[str, msgspec.json.Decoder[EventData]] = {
 }
 
 
+FactPlace = tuple[str, str, FactKey]
+"""Workspace, customer id, key of the fact."""
+
+
 class Decoded(msgspec.Struct, frozen=True, gc=False):
-    """A record that concerns projections, at its place."""
+    """A record that concerns projections, at its place.
+
+    ``fact`` says which stored fact it is about; None where its fact can have no other version.
+    """
 
     offset: int
     at: datetime
     revision: int
     record: CloudEvent
     data: EventData
+    fact: FactPlace | None
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +78,8 @@ def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
         decoder = _decoders.get(record.type)
         if decoder is not None:
             event = _decode_data(decoder, record)
-            decoded.append(Decoded(incoming.offset, at, revision, record, event))
+            fact = _fact_of(record, event)
+            decoded.append(Decoded(incoming.offset, at, revision, record, event, fact))
     after = msgspec.structs.replace(
         old,
         next_offset=records[-1].offset + 1,
@@ -88,6 +97,18 @@ def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
         return True
     sources[record.source] = sequence
     return False
+
+
+def _fact_of(record: CloudEvent, event: EventData) -> FactPlace | None:
+    match event:
+        case CustomEvent():
+            if event.identified is None:
+                return None
+            return record.workspace, record.subject, key_of_event_id(event.event_id)
+        case EventWithdrawn():
+            return record.workspace, record.subject, key_of_event_id(event.event_id)
+        case ProfileChanged():
+            return None
 
 
 def _decode(value: bytes) -> CloudEvent:
