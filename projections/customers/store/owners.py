@@ -16,7 +16,7 @@ from contracts import codec
 from contracts.events import EVENT_WITHDRAWN, EventWithdrawn
 from contracts.identifiers import FactKey, event_id
 from contracts.topics import CUSTOMER_EVENTS
-from projections.customers.model import Claim, Owner, Withdrawal, WorkingSet, settle
+from projections.customers.model import Owner, Withdrawal, WorkingSet, settle
 from projections.customers.store.instants import instants
 from projections.kernel import binary
 from projections.kernel.projection import Output
@@ -70,17 +70,17 @@ async def write(session: Session, working: WorkingSet) -> Sequence[Output]:
     changed: list[tuple[_Fact, Owner]] = []
     lost: list[Withdrawal] = []
     for fact, told in claims:
-        owner, withdrawals = settle(held[fact], _not_settled(held[fact], told))
+        before = held[fact]
+        unsettled = told[1:] if before is told[0].owner else told
+        if not unsettled:
+            continue
+        owner, withdrawals = settle(before, unsettled)
         lost += withdrawals
-        if owner != held[fact]:
+        if owner != before:
             changed.append((fact, owner))
     if changed:
         await session.execute(_UPDATE, _columns(changed))
     return [_output(withdrawal) for withdrawal in lost]
-
-
-def _not_settled(held: Owner, told: Sequence[Claim]) -> Sequence[Claim]:
-    return told[1:] if held == told[0].owner else told
 
 
 async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[_Fact, Owner]:
