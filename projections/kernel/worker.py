@@ -128,11 +128,13 @@ def run(make: Callable[[Settings], Workload[W]]) -> None:
 
 
 def _app(settings: Settings, name: str) -> faust.App:
+    folder = settings.data_dir / "faust"  # empty; by default it is made where one stands
+    folder.mkdir(parents=True, exist_ok=True)
     return faust.App(
         f"{settings.topic_prefix}upshot.{name}.operations",
         broker=[f"kafka://{each}" for each in settings.kafka.split(",")],
         store="memory://",
-        datadir=settings.data_dir / "faust",  # empty, and by default made where one stands
+        datadir=folder,
         broker_session_timeout=SESSION_TIMEOUT_MS / 1000,
         broker_heartbeat_interval=HEARTBEAT_MS / 1000,
         web_enabled=False,
