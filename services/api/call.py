@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -162,6 +162,15 @@ def read_cursor(text: str, *kinds: type[str] | type[int]) -> tuple[str | int, ..
             raise wrong
         found.append(part)
     return tuple(found)
+
+
+def read_instant(text: str) -> datetime:
+    """Read the instant in a cursor; raises ``RefusedError`` where somebody changed it."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise refuse("/query/cursor", "cursor", "is not a next_cursor of this list") from error
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def missing(what: str) -> ProblemError:

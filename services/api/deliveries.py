@@ -9,7 +9,17 @@ from pydantic import Field
 
 from contracts.definitions.fields import DefinitionName, Document, Instant
 from contracts.identifiers import EventId
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.call import (
+    CURSOR,
+    LIMIT,
+    Call,
+    Reply,
+    missing,
+    page,
+    read_cursor,
+    read_instant,
+    write_cursor,
+)
 from services.api.people import CUSTOMER, find_customer, known_customer
 from services.api.routes import Answers, Body, Param, PathParam, Route
 from services.dispatcher import queries
@@ -107,7 +117,7 @@ def _after(call: Call) -> After | None:
     if cursor is None:
         return None
     at, delivery = read_cursor(cursor, str, str)
-    return After(created_at=datetime.fromisoformat(str(at)), id=str(delivery))
+    return After(created_at=read_instant(str(at)), id=str(delivery))
 
 
 def _state(call: Call) -> DeliveryState | None:
