@@ -42,13 +42,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     hold_at: int | None = None
 
 
-_COLUMNS: LiteralString = (
-    "partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at"
-)
-_CLAIM: LiteralString = f"""
-UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL
-WHERE partition = %s RETURNING {_COLUMNS}"""
-_READ: LiteralString = f"SELECT {_COLUMNS} FROM checkpoints WHERE partition = %s"
+_CLAIM: LiteralString = """
+UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL WHERE partition = %s
+RETURNING partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at"""
+_READ: LiteralString = """
+SELECT partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at
+FROM checkpoints WHERE partition = %s"""
 _MOVE: LiteralString = """
 UPDATE checkpoints
 SET next_offset = %s, record_id = %s, logical_time = %s, progress = %s::jsonb

@@ -1,7 +1,6 @@
 """Deliveries: what is owed to endpoints, what became of it, and beginning it anew."""
 
 from collections.abc import Awaitable
-from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 import msgspec
