@@ -7,7 +7,7 @@ from psycopg import sql
 
 from contracts.effects import Account, LoyaltyEntry
 from projections.kernel import rows
-from projections.loyalty.model import public_entry
+from projections.loyalty.entries import public_entry
 from projections.loyalty.store import entry_of
 from services.runtime.postgres import Session
 
@@ -93,7 +93,7 @@ ORDER BY program"""
 _ENTRIES: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
     e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
-    e.transfers::text, e.drawn::text
+    e.transfers, e.drawn
 FROM {} e
 WHERE workspace = %s AND customer = %s::uuid AND program = %s
     AND (record_offset, place) < (%s, %s)
@@ -101,7 +101,7 @@ ORDER BY record_offset DESC, place DESC LIMIT %s"""
 _OF_EVENT: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
     e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
-    e.transfers::text, e.drawn::text
+    e.transfers, e.drawn
 FROM {} e
 WHERE workspace = %s AND customer = %s::uuid AND program = %s AND fact = %s::uuid
 ORDER BY record_offset, place"""

@@ -31,8 +31,9 @@ HEARTBEAT_MS = 500
 """A member learns of a rebalance by its heartbeat: with the session, a takeover within 8 s."""
 MAX_POLL_INTERVAL_MS = 600_000
 """A partition's transaction may take long (retries without limit); the heartbeat tells of death."""
-FETCH_BYTES_MAX = 4 * 1024 * 1024
-"""Of one partition in one fetch: the size of a batch when behind."""
+FETCH_BYTES_MAX = 2 * 1024 * 1024
+"""Of one partition in one fetch: the size of a batch when behind. The client holds twice as much of
+every partition, so that twelve take 50 MB."""
 FETCH_WAIT_MS = 500
 POLL_MS = 250
 """How long one poll waits for records before the caller may look around."""
