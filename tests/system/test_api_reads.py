@@ -23,10 +23,13 @@ def upshot() -> Generator[Upshot]:
         yield running
 
 
-def _send(upshot: Upshot, person: str, **fields: object) -> tuple[str, str]:
+def _send(upshot: Upshot, person: str, *, revision: int = 1, **fields: object) -> tuple[str, str]:
     event = {"event": "left_review", "metadata": {"review_type": "video"}, **fields}
     answer = upshot.request(
-        "POST", "/v1/events", json.dumps({**event, "customer": {"source_id": person}})
+        "POST",
+        "/v1/events",
+        json.dumps({**event, "customer": {"source_id": person}}),
+        {"Upshot-Definitions-Revision": str(revision)},
     )
     assert answer.status == 200, answer.body
     return str(json.loads(answer.body)["id"]), answer.headers["upshot-position"]
@@ -107,8 +110,12 @@ def test_another_workspace_reads_nothing_of_it(upshot: Upshot) -> None:
 def test_stored_events_hold_their_event_type(upshot: Upshot) -> None:
     path = "/v1/definitions/event_type/visited"
     open_form = {"properties": {"page": {"type": "string"}}}
-    upshot.request("PUT", path, json.dumps(open_form))
-    event, _ = _send(upshot, "frank", event="visited", metadata={"page": "home"})
+    made = upshot.request("PUT", path, json.dumps(open_form))
+    revision = int(made.headers["upshot-definitions-revision"])
+    event, position = _send(
+        upshot, "frank", revision=revision, event="visited", metadata={"page": "home"}
+    )
+    _read(upshot, f"/v1/events/{event}", position)
     narrow = {"properties": {"page": {"type": "string", "enum": ["cart"]}}}
     fitting = {"properties": {"page": {"type": "string", "enum": ["home", "cart"]}}}
 
