@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,31 +9,14 @@ from projections.kernel import rows
 from projections.kernel.projection import Output, Step
 from services.runtime.postgres import Session
 
-_TABLE = """
-CREATE TABLE counts (
-    workspace text NOT NULL,
-    customer uuid NOT NULL,
-    facts bigint NOT NULL,
-    CONSTRAINT counts_have_one_row_a_customer PRIMARY KEY (workspace, customer)
-);
-"""
-
 
 class Counting:
     """Counts facts."""
 
     name = "counting"
     version = 1
+    migrations = Path(__file__).parent / "migrations"
     keeps_content = False
-
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="counting-"))
-        (self._folder / "migrations").mkdir()
-        (self.migrations / "0001_counts.sql").write_text(_TABLE)
-
-    @property
-    def migrations(self) -> Path:
-        return self._folder / "migrations"
 
     def working_set(self) -> dict[tuple[str, str], int]:
         return {}
