@@ -14,6 +14,7 @@ from msgspec import UNSET
 from contracts import codec
 from contracts.events import CustomEvent
 from contracts.identifiers import EventId, FactKey, key_of_event_id
+from contracts.profiles import same_json
 
 Outcome = Literal["applied", "replaced", "stale", "duplicate", "deleted", "withdrawn"]
 
@@ -91,7 +92,7 @@ def same_content(one: CustomEvent, other: CustomEvent) -> bool:
 
 
 def _same_json(one: msgspec.Raw, other: msgspec.Raw) -> bool:
-    return bytes(one) == bytes(other) or codec.decode_json(one) == codec.decode_json(other)
+    return bytes(one) == bytes(other) or same_json(codec.decode_json(one), codec.decode_json(other))
 
 
 def resolve(

@@ -19,6 +19,7 @@ from services.runtime.kafka.errors import (
     OutcomeUnknownError,
 )
 from services.runtime.postgres import DatabaseUnavailableError
+from services.runtime.sealing import ForeignKeysError
 
 DEAD_LETTERS_MAX = 100
 """This many within the window stop the processor: then it is not the record that is wrong."""
@@ -51,7 +52,7 @@ def decide(error: Exception) -> Decision:
             return Decision.RECLAIM
         case HeldError():
             return Decision.WAIT
-        case DivergedError() | LogGapError() | TooManyDeadLettersError():
+        case DivergedError() | LogGapError() | TooManyDeadLettersError() | ForeignKeysError():
             return Decision.STOP
         case _:
             return Decision.BISECT

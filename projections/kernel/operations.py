@@ -5,6 +5,7 @@ that began it was killed: what began is known by a row, and who carries it out b
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,8 @@ from services.runtime.postgres import (
 
 PROGRESS_SECONDS = 0.25
 """How often a rebuild's progress is written down."""
+FOLLOWING_SECONDS = 5.0
+"""A generation that is no further behind the log than this has been rebuilt and follows."""
 APPEND_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -199,19 +202,27 @@ class Operator:
     async def _follow(
         self, session: Session, running: Running, number: int, consumer: Consumer
     ) -> bytes:
-        """Wait until the generation has caught up with the log, noting how far it is."""
+        """Wait until the generation follows the log closely, noting how far it is.
+
+        With traffic some record is always on its way: to follow is to pass, within
+        ``FOLLOWING_SECONDS``, the ends that the log had.
+        """
+        partitions = range(self._target.partitions)
+        goal, goal_at = await consumer.end_offsets(partitions), time.monotonic()
         while True:
             generation = await self._find(session, number)
-            ends = await consumer.end_offsets(range(self._target.partitions))
             offsets = await offsets_of(session, generation.schema)
+            ends = await consumer.end_offsets(partitions)
             progress = Progress(
                 generation=number,
                 applied_records=sum(offsets.values()),
                 total_records=sum(ends.values()),
             )
             await self._note(session, running, progress)
-            if all(offsets[partition] >= end for partition, end in ends.items()):
-                return codec.encode(progress)
+            if all(offsets[partition] >= end for partition, end in goal.items()):
+                if time.monotonic() - goal_at < FOLLOWING_SECONDS:
+                    return codec.encode(progress)
+                goal, goal_at = ends, time.monotonic()
             await asyncio.sleep(PROGRESS_SECONDS)
 
     async def _compare(self, session: Session, running: Running) -> bytes:

@@ -228,10 +228,16 @@ class PartitionOwner(Generic[W]):
         return held, records[len(now) :]
 
     async def _present_hold(self, session: Session, held: Checkpoint) -> Checkpoint:
-        """Look after a while where the generation is held, if it still is."""
+        """Look after a while where the generation is held, if it still is.
+
+        Raises:
+            HeldError: part of a bisected batch was committed before the hold: start over from there.
+        """
         await asyncio.sleep(HOLD_SECONDS)
         with translated():
             present = await checkpoints.read(session, self._partition)
+        if present.next_offset != held.next_offset:
+            raise HeldError
         return msgspec.structs.replace(held, hold_at=present.hold_at)
 
     async def _after(self, held: Checkpoint, commit: Committed, relay: "_RelayTask") -> None:

@@ -33,6 +33,8 @@ POOL_SIZE_MAX = 8
 POOL_WAIT_SECONDS = 5.0
 """How long a request waits for a connection before it is answered 503."""
 CONTROL_SCHEMA = "upshot"
+PROGRAM_LIMIT = "54"
+"""Class of SQLSTATE for what exceeds a limit of Postgres (a key too long for its index, say)."""
 MIGRATION_LOCK = 0x7570_7368
 """Advisory lock of migrations ("upsh"): one process migrates at a time."""
 
@@ -68,9 +70,9 @@ def translated() -> Generator[None]:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise InvalidRowError(_reason(error)) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseUnavailableError(_reason(error)) from error
-    except psycopg.errors.InternalError_ as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+        if (error.sqlstate or "").startswith(PROGRAM_LIMIT):
+            raise InvalidRowError(_reason(error)) from error
         raise DatabaseUnavailableError(_reason(error)) from error
 
 

@@ -40,6 +40,10 @@ class MasterKeyError(Exception):
     """UPSHOT_MASTER_KEY is not 32 bytes as hexadecimal or base64 (the value is not shown)."""
 
 
+class ForeignKeysError(Exception):
+    """Customers' keys were wrapped by another master key: start with that one."""
+
+
 class MasterKey(bytes):
     """The 32 bytes that wrap every customer's key."""
 
@@ -137,7 +141,7 @@ class KeyRing:
 
         Raises:
             DatabaseUnavailableError: Postgres did not answer.
-            UnsealError: the master key is not the one that wrapped them.
+            ForeignKeysError: the master key is not the one that wrapped them.
         """
         oldest = time.monotonic() - CACHE_AGE_SECONDS
         found: dict[CustomerId, bytes] = {}
@@ -163,10 +167,15 @@ class KeyRing:
         uuids = [customer.removeprefix(_CUSTOMER_PREFIX) for customer in customers]
         with translated():
             rows = await (await session.execute(_FIND_KEYS, (workspace, uuids))).fetchall()
-        found = {
-            CustomerId(_CUSTOMER_PREFIX + str(row[0]).replace("-", "")): self._master.unwrap(row[1])
-            for row in rows
-        }
+        try:
+            found = {
+                CustomerId(_CUSTOMER_PREFIX + str(customer).replace("-", "")): self._master.unwrap(
+                    wrapped
+                )
+                for customer, wrapped in rows
+            }
+        except UnsealError as error:
+            raise ForeignKeysError from error
         for customer in customers:
             self._held[workspace, customer] = (found.get(customer), read_at)
         while len(self._held) > self._cache_max:

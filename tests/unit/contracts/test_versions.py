@@ -148,3 +148,12 @@ def test_profiles_do_not_count_as_content() -> None:
     assert same_content(order(), order(profile=None, deleted_at=UNSET))
     assert not same_content(order(10), order(11))
     assert not same_content(order(), order(sealed="blob"))
+
+
+def test_true_and_one_are_different_content() -> None:
+    one, other = (
+        CustomEvent(event="e", event_id="event_" + "0" * 32, metadata=codec.raw({"vip": value}))
+        for value in (True, 1)
+    )
+
+    assert not same_content(one, other)

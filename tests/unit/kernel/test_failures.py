@@ -19,6 +19,7 @@ from projections.kernel.failures import (
 )
 from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError, OutcomeUnknownError
 from services.runtime.postgres import DatabaseUnavailableError, InvalidRowError
+from services.runtime.sealing import ForeignKeysError
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ from services.runtime.postgres import DatabaseUnavailableError, InvalidRowError
         (FencedError(), Decision.RECLAIM),
         (DivergedError("another log"), Decision.STOP),
         (LogGapError("shorter"), Decision.STOP),
+        (ForeignKeysError(), Decision.STOP),
         (TooManyDeadLettersError(100, 10_000), Decision.STOP),
         (InvalidRecordError("not a CloudEvent", ""), Decision.BISECT),
         (InvalidRowError("bigint out of range"), Decision.BISECT),
