@@ -231,7 +231,7 @@ class PartitionOwner(Generic[W]):
         """Look after a while where the generation is held, if it still is.
 
         Raises:
-            HeldError: part of a bisected batch was committed before the hold: start over from there.
+            HeldError: part of a bisected batch was committed before the hold: start over there.
         """
         await asyncio.sleep(HOLD_SECONDS)
         with translated():
@@ -291,8 +291,11 @@ async def prefer_key_lookups(session: Session) -> None:
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
+    """Find the first error of a group, however deep."""
+    error: Exception | ExceptionGroup[Exception] = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _kind(error: Exception) -> str:

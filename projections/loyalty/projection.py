@@ -77,7 +77,9 @@ class Loyalty:
 
     def apply(self, working: WorkingSet, step: Step) -> Iterable[Output]:
         """Fold one step."""
-        return model.apply(working, step)
+        outputs = model.apply(working, step)
+        store.spell(working)
+        return outputs
 
     async def write(self, session: Session, working: WorkingSet, *, live: bool) -> Sequence[Output]:
         """Write what changed; the model knows every output beforehand."""

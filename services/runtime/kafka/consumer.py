@@ -64,10 +64,14 @@ class _Listener(ConsumerRebalanceListener):
         self._gained = gained
         self._lost = lost
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, revoked: Iterable[TopicPartition]
+    ) -> None:
         await self._lost([each.partition for each in revoked])
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, assigned: Iterable[TopicPartition]
+    ) -> None:
         partitions = [each.partition for each in assigned]
         self._owner.hold(partitions)
         await self._gained(partitions)
@@ -142,7 +146,9 @@ class Consumer:
             await asyncio.sleep(timeout_ms / 1000)  # mid-rebalance: the position is not ours yet
             return []
         return [
-            Incoming(partition, record.offset, record.timestamp, record.key or b"", record.value)
+            Incoming(
+                partition, record.offset, record.timestamp, record.key or b"", record.value or b""
+            )
             for record in found.get(tp, ())
         ]
 
