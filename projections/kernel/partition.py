@@ -125,7 +125,7 @@ class PartitionOwner(Generic[W]):
                 tasks.create_task(relay.run())
                 tasks.create_task(self._follow(session, held, relay))
         except* Exception as group:
-            raise _first(group) from group
+            raise group.exceptions[0] from group
         finally:
             for each in (session, relaying):
                 with suppress(Exception):
@@ -288,14 +288,6 @@ async def prefer_key_lookups(session: Session) -> None:
         " set_config('enable_seqscan', 'off', false),"
         " set_config('jit', 'off', false)"
     )
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """Find the first error of a group, however deep."""
-    error: Exception | ExceptionGroup[Exception] = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _kind(error: Exception) -> str:

@@ -71,9 +71,6 @@ class WorkingSet:
         """Entries of the record that is being applied: their index is their place."""
         self.new_entries: list[Entry] = []
         self.new_lots: list[NewLot] = []
-        self.entry_rows: list[bytes] = []
-        self.lot_rows: list[bytes] = []
-        """Rows of entries and lots that nothing in the batch can change any more."""
         self.needs_lots: set[Member] = set()
         self._judged: dict[int, Judged | None] = {}
         self._rules: Rules | None = None
@@ -97,8 +94,8 @@ class WorkingSet:
             kept.clear()
         for kept in (self.changed_profiles, self.changed_balances, self.needs_lots):
             kept.clear()
-        for kept in (self.new_entries, self.new_lots, self.entry_rows, self.lot_rows):
-            kept.clear()
+        self.new_entries.clear()
+        self.new_lots.clear()
         if len(self.profiles) > CUSTOMERS_MAX:
             for kept in (self.profiles, self.balances, self.stored_profiles, self.stored_balances):
                 kept.clear()

@@ -77,9 +77,7 @@ class Loyalty:
 
     def apply(self, working: WorkingSet, step: Step) -> Iterable[Output]:
         """Fold one step."""
-        outputs = model.apply(working, step)
-        store.spell(working)
-        return outputs
+        return model.apply(working, step)
 
     async def write(self, session: Session, working: WorkingSet, *, live: bool) -> Sequence[Output]:
         """Write what changed; the model knows every output beforehand."""

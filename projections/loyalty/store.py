@@ -161,24 +161,12 @@ async def _load_lots(session: Session, working: WorkingSet) -> None:
         working.stored_lots[known.id] = remaining
 
 
-def spell(working: WorkingSet) -> None:
-    """Spell what a step added while it is at hand, but lots that later steps may draw on."""
-    for entry in working.new_entries:
-        working.entry_rows.append(_spell_entry(entry))
-    working.new_entries.clear()
-    if not working.needs_lots:
-        for new in working.new_lots:
-            working.lot_rows.append(_spell_lot(new))
-        working.new_lots.clear()
-
-
 async def write(session: Session, working: WorkingSet) -> None:
     """Write what the batch changed, inside the kernel's transaction."""
     await _write_profiles(session, working)
     await _write_members(session, working)
-    await binary.copy(session, _NEW_ENTRIES, working.entry_rows)
-    working.lot_rows += [_spell_lot(each) for each in working.new_lots]
-    await binary.copy(session, _NEW_LOTS, working.lot_rows)
+    await binary.copy(session, _NEW_ENTRIES, list(_spell_entries(working.new_entries)))
+    await binary.copy(session, _NEW_LOTS, [_spell_lot(each) for each in working.new_lots])
     await _write_changed_lots(session, working)
     working.stored_profiles |= working.changed_profiles
     working.stored_balances |= working.changed_balances
@@ -267,11 +255,19 @@ def _spell_lot(new: NewLot) -> bytes:
     return fixed + binary.name(workspace) + binary.name(program) + expires_at
 
 
-def _spell_entry(entry: Entry) -> bytes:
+def _spell_entries(entries: Sequence[Entry]) -> Iterator[bytes]:
+    at, at_micros = None, 0
+    for entry in entries:
+        if entry.at is not at:
+            at, at_micros = entry.at, binary.micros(entry.at)
+        yield _spell_entry(entry, at_micros)
+
+
+def _spell_entry(entry: Entry, at_micros: int) -> bytes:
     workspace, customer, program = entry.member
     fixed = _entry(
         _ENTRY_COLUMNS, 16, binary.customer_key(customer), 16, entry.id, 16, entry.fact,
-        8, entry.points, 8, entry.shortfall, 8, _micros(entry.at), 8, entry.revision,
+        8, entry.points, 8, entry.shortfall, 8, at_micros, 8, entry.revision,
         4, entry.partition, 8, entry.offset, 4, entry.place,
     )  # fmt: skip
     names = _names(workspace, program, entry.kind, entry.rule)
@@ -288,10 +284,6 @@ def _spell_entry(entry: Entry) -> bytes:
             binary.raw(drawn) if entry.drawn else binary.NULL,
         )
     )
-
-
-_micros = lru_cache(1)(binary.micros)
-"""Entries of a batch share a few instants, one after the other."""
 
 
 @lru_cache(binary.NAMES_MAX)
