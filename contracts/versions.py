@@ -181,13 +181,14 @@ def _first(
     keeps_content: bool,
 ) -> Change:
     claimed = recorded_at if incoming.occurred_at is None else incoming.occurred_at
+    counted_at = min(claimed, at)
     deleted_at = None if incoming.deleted_at is UNSET else incoming.deleted_at
-    content = content_of(incoming)
+    content = incoming if incoming.profile is None else content_of(incoming)
     kept = keeps_content or incoming.identified == "external"
     now = Stored(
         ordinal=1 if stored is None else stored.ordinal + 1,
         occurred_at=claimed,
-        counted_at=min(claimed, at),
+        counted_at=counted_at,
         deleted_at=deleted_at,
         withdrawn=False,
         revision=revision,
@@ -195,13 +196,21 @@ def _first(
         content=codec.encode(content) if kept else None,
     )
     event_id = EventId(incoming.event_id)
-    return Change(
+    if deleted_at is not None:
+        return Change(
+            key=key, event_id=event_id, outcome="deleted", before=None, after=None, stored=now
+        )
+    after = Fact(
         key=key,
         event_id=event_id,
-        outcome="applied" if deleted_at is None else "deleted",
-        before=None,
-        after=_fact(key, event_id, now, content),
-        stored=now,
+        event=content.event,
+        ordinal=now.ordinal,
+        occurred_at=counted_at,
+        revision=revision,
+        content=content,
+    )
+    return Change(
+        key=key, event_id=event_id, outcome="applied", before=None, after=after, stored=now
     )
 
 
