@@ -33,9 +33,9 @@ class Derivation:
         self._begun = blake2b(text, digest_size=FACT_KEY_BYTES, person=b"from key")
 
     def of(self, key: bytes, number: int) -> bytes:
-        """Derive 16 bytes from the parts, a key of 16 bytes and a number below 2^32.
+        """Derive 16 bytes from the parts, a key and a number below 2^32.
 
-        Key and number have a fixed length at the end, so that nothing can run into them.
+        The keys given to one derivation are of one length, so that nothing can run into them.
         """
         hasher = self._begun.copy()
         hasher.update(key + number.to_bytes(4))

@@ -1,7 +1,8 @@
 """Entries of the ledger: what one is made of, its id, and how it reads on the topic.
 
-Guarantee: an entry's id derives from program, rule, fact and version, or from the entry that it
-reverses, so that what a fact caused is found again, and met again when told twice.
+Guarantee: an entry's id derives from program, rule, customer, fact and version, or from the entry
+that it reverses, so that what a fact caused is found again, and met again when told twice. No two
+customers have an entry of the same id, also where a fact moved from one to the other.
 """
 
 from datetime import datetime
@@ -12,6 +13,7 @@ import msgspec
 from contracts.effects import EntryKind, LoyaltyEntry, Transfer
 from contracts.identifiers import Derivation, FactKey, derive, event_id
 from contracts.topics import CUSTOMER_EVENTS
+from contracts.versions import Fact
 from projections.loyalty.ledger import Drawn
 
 Customer = tuple[str, str]
@@ -46,8 +48,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def derivation(program: str, rule: str) -> Derivation:
-    """Make what derives the ids of a rule's entries, each from a fact's key and version."""
+    """Make what derives the ids of a rule's entries (``entry_id``)."""
     return Derivation("entry", program, rule)
+
+
+def entry_id(entries: Derivation, customer: str, fact: Fact) -> bytes:
+    """Derive the id of what a rule grants a customer for one version of a fact."""
+    return entries.of(customer.encode() + fact.key, fact.ordinal)
 
 
 def reversal_id(entry: bytes) -> bytes:

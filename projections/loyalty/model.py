@@ -27,6 +27,7 @@ from projections.loyalty.entries import (
     Entry,
     EntryKey,
     Member,
+    entry_id,
     public_entry,
     reversal_id,
     transfers_of,
@@ -113,7 +114,7 @@ def look_at(working: WorkingSet, step: Step) -> list[EntryKey]:
             working.needs_lots.update((workspace, customer, each) for each in judged.takes_in)
     if change.before is None:
         return []
-    found = list(caused(change, step.judged))
+    found = list(caused(change, step.record.subject, step.judged))
     working.needs_lots.update((workspace, customer, program) for program, _ in found)
     return [(workspace, customer, entry) for _, entry in found]
 
@@ -165,7 +166,7 @@ def merge_metadata(known: Mapping[str, Json], told: Mapping[str, Json]) -> dict[
 
 def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
     workspace, customer = step.record.workspace, step.record.subject
-    for program, candidate in caused(change, step.judged):
+    for program, candidate in caused(change, step.record.subject, step.judged):
         entry = working.entries.get((workspace, customer, candidate))
         if entry is None:
             continue
@@ -214,7 +215,7 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
             continue
         member = (workspace, customer, program)
         balance = _balance(working, member)
-        identity = standing.entries.of(fact.key, fact.ordinal)
+        identity = entry_id(standing.entries, customer, fact)
         place = len(working.posted)
         drawn: Drawn = ()
         if points > 0:

@@ -15,7 +15,7 @@ from contracts.definitions.loyalty_programs import EarningRule, LoyaltyProgram
 from contracts.events import CustomEvent
 from contracts.identifiers import Derivation
 from contracts.versions import Change, Fact
-from projections.loyalty.entries import derivation
+from projections.loyalty.entries import derivation, entry_id
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +89,7 @@ def _points_of(rule: EarningRule, facts: Facts) -> int:
     return rule.award(facts)
 
 
-def caused(change: Change, snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
+def caused(change: Change, customer: str, snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
     """Name the entries that the version before may have caused: program and entry id."""
     before = change.before
     if before is None:
@@ -97,4 +97,4 @@ def caused(change: Change, snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
     for name, program in snapshot.loyalty_programs.items():
         for rule in program.rules:
             if before.content is None or rule.event == before.content.event:
-                yield name, derivation(name, rule.id).of(before.key, before.ordinal)
+                yield name, entry_id(derivation(name, rule.id), customer, before)

@@ -18,6 +18,7 @@ from projections.loyalty.entries import Entry
 from projections.loyalty.model import WorkingSet, look_at
 
 CUSTOMER = "cust_" + "0a" * 16
+OTHER = "cust_" + "0b" * 16
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 REVISION = 1
 
@@ -25,8 +26,9 @@ REVISION = 1
 class History:
     """Versions of one customer's orders, as the kernel hands them to the model."""
 
-    def __init__(self, *, negative_balance: str = "allow") -> None:
+    def __init__(self, *, negative_balance: str = "allow", customer: str = CUSTOMER) -> None:
         self.steps: list[Step] = []
+        self._customer = customer
         self._stored: dict[str, Stored] = {}
         catalogue = Catalogue()
         rule = {
@@ -67,7 +69,7 @@ class History:
             id=f"record-{offset}",
             source="gateway",
             type=CUSTOM_EVENT,
-            subject=CUSTOMER,
+            subject=self._customer,
             time=at,
             workspace="demo",
             recordedtime=at,
@@ -174,3 +176,14 @@ def test_deleting_every_fact_leaves_nothing(told: list[tuple[str, int, bool]]) -
     assert sum(points_of(working.new_entries)) == 0
     assert all(balance.available == 0 for balance in working.balances.values())
     assert all(balance.earned == balance.reversed for balance in working.balances.values())
+
+
+def test_two_customers_who_hold_the_same_fact_have_entries_of_their_own() -> None:
+    histories = [History(customer=CUSTOMER), History(customer=OTHER)]
+    for history in histories:
+        history.tell("one", 30)
+        history.tell("one", 0, deleted=True)
+
+    identities = [e.id for history in histories for e in history.folded().new_entries]
+
+    assert len(identities) == len(set(identities)) == len(("earned", "reversed")) * len(histories)
