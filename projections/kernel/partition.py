@@ -22,6 +22,7 @@ from projections.kernel.failures import Decision, decide
 from projections.kernel.outbox import OutboxRow, Relay
 from projections.kernel.projection import Definitions, Projection
 from services.runtime.kafka.consumer import Consumer, Incoming
+from services.runtime.kafka.errors import not_cancelled
 from services.runtime.kafka.producer import Producer
 from services.runtime.postgres import (
     DatabaseUnavailableError,
@@ -90,7 +91,7 @@ class PartitionOwner(Generic[W]):
         while True:
             try:
                 await self._own()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - decided about just below
                 decision = decide(error)
                 self._wiring.report(self._partition, f"{type(error).__name__}: {error}")
                 _log.warning(
@@ -104,32 +105,28 @@ class PartitionOwner(Generic[W]):
                 if decision is Decision.STOP:
                     await self._write_down(error)
                     return
-                if decision is Decision.BISECT:
-                    raise
                 wait = RECLAIM_SECONDS if decision is Decision.RECLAIM else wait
             await asyncio.sleep(wait)
             wait = min(wait * 2, RETRY_SECONDS_MAX)
 
     async def _own(self) -> None:
         wiring = self._wiring
-        session = await connect(wiring.conninfo, schema=wiring.schema)
-        relaying = await connect(wiring.conninfo, schema=wiring.schema)
-        try:
+        async with (
+            await connect(wiring.conninfo, schema=wiring.schema) as session,
+            await connect(wiring.conninfo, schema=wiring.schema) as relaying,
+        ):
             with translated():
                 for each in (session, relaying):
                     await prefer_key_lookups(each)
                 held = await checkpoints.claim(session, self._partition)
             await self._verify(held)
-            async with asyncio.TaskGroup() as tasks:
-                relay = _RelayTask(self._projection.name, wiring, relaying, self._partition)
-                tasks.create_task(relay.run())
-                tasks.create_task(self._follow(session, held, relay))
-        except* Exception as group:
-            raise group.exceptions[0] from group
-        finally:
-            for each in (session, relaying):
-                with suppress(Exception):
-                    await each.close()
+            relay = _RelayTask(self._projection.name, wiring, relaying, self._partition)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(relay.run())
+                    tasks.create_task(self._follow(session, held, relay))
+            except* Exception as group:
+                raise group.exceptions[0] from group
 
     async def _verify(self, held: Checkpoint) -> None:
         """Read the record before ``next_offset`` again; go on only if its id stands there."""
@@ -175,10 +172,11 @@ class PartitionOwner(Generic[W]):
                     f"partition {self._partition} goes on at {records[0].offset}, "
                     f"the checkpoint is {held.next_offset}"
                 )
-            while records:
-                held, records = await self._in_turn(applier, held, records, relay)
-                if records:
-                    held = await self._present_hold(session, held)
+            with not_cancelled():
+                while records:
+                    held, records = await self._in_turn(applier, held, records, relay)
+                    if records:
+                        held = await self._present_hold(session, held)
 
     async def _in_turn(
         self,
@@ -273,7 +271,7 @@ class _RelayTask:
         """Append what an earlier owner left, then each row as it comes."""
         if not self._live:
             return
-        with translated():
+        with not_cancelled(), translated():
             await self._relay.recover()
             while True:
                 await self._relay.send(await self.rows.get())
