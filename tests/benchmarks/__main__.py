@@ -21,6 +21,7 @@ BENCHMARKS = {
     "streams": "tests.benchmarks.peers.kafka_streams",
     "faust": "tests.benchmarks.peers.faust",
     "kernel": "tests.benchmarks.kernel",
+    "gateway": "tests.benchmarks.gateway",
     "loyalty": "tests.benchmarks.loyalty",
 }
 LONG = {"growth": "tests.benchmarks.growth"}
