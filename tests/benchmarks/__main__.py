@@ -23,6 +23,7 @@ BENCHMARKS = {
     "kernel": "tests.benchmarks.kernel",
     "gateway": "tests.benchmarks.gateway",
     "loyalty": "tests.benchmarks.loyalty",
+    "pipeline": "tests.benchmarks.pipeline",
 }
 LONG = {"growth": "tests.benchmarks.growth"}
 """Takes many minutes: measured only when named."""

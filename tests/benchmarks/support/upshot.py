@@ -2,8 +2,9 @@
 
 import asyncio
 import http.client
+import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
 import msgspec
@@ -12,8 +13,17 @@ from services.runtime.access import ensure_admin_key, new_secret
 from services.runtime.kafka.topics import ensure_topics
 from services.runtime.postgres import connect, migrate_control
 from services.runtime.settings import Settings
+from services.stack.data_folder import DataFolder
+from services.stack.local_api import answers_ready
+from services.stack.processes import PORT_NAMES, own_processes
 from tests.benchmarks.support.kafka import PARTITIONS
-from tests.benchmarks.support.processes import ChildFailedError
+from tests.benchmarks.support.processes import (
+    Child,
+    ChildFailedError,
+    listening,
+    python,
+    running,
+)
 from tests.benchmarks.support.projecting import database
 from tests.benchmarks.support.servers import Stack, free_port
 
@@ -21,6 +31,8 @@ MASTER_KEY = "00" * 32
 BATCH_PATH = "/v1/events/batch?results=refused"
 BATCH_EVENTS = 500
 BATCH_SECONDS = 30.0
+READY_SECONDS = 120.0
+LOOK_SECONDS = 0.02
 
 
 class _Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,3 +113,42 @@ class Front:
         if answer.status != http.client.OK:
             raise ChildFailedError(f"a batch was answered {answer.status}: {read[:500]!r}")
         return read
+
+
+@asynccontextmanager
+async def system(stack: Stack, settings: Settings) -> AsyncGenerator[dict[str, Child]]:
+    """Every process of Upshot's, by name, all of them ready."""
+    ports = {name: free_port() for name in PORT_NAMES}
+    processes = own_processes(settings, DataFolder(settings.data_dir), ports)
+    async with AsyncExitStack() as held:
+        children: dict[str, Child] = {}
+        for each in processes:
+            children[each.plan.name] = await held.enter_async_context(
+                running(
+                    each.plan.command,
+                    scratch=stack.scratch,
+                    name=f"pipeline-{each.plan.name}",
+                    environment=dict(each.plan.environment or {}),
+                )
+            )
+        for each in processes:
+            await _ready(children[each.plan.name], each.url)
+        yield children
+
+
+async def _ready(child: Child, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not await asyncio.to_thread(answers_ready, url):
+        if child.process.returncode is not None or time.monotonic() > deadline:
+            raise ChildFailedError(f"{url} is not ready, {child.complaint()}")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def receiving(stack: Stack) -> AsyncGenerator[tuple[Child, int]]:
+    """The local webhook receiver and its port."""
+    port = free_port()
+    argv = python("tests.benchmarks.support.receiver", str(port))
+    async with running(argv, scratch=stack.scratch, name="receiver") as child:
+        await listening(child, port)
+        yield child, port
