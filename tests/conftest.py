@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import Generator
 
@@ -11,6 +12,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 from services.runtime.postgres import migrate_control
 from tests.support.servers import fresh_database, running_kafka, running_postgres
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes that tests start.
+
+    A shell that runs us in its background has interrupts ignored, and so would every child.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ async def test_a_message_is_sent_signed_with_its_exact_bytes(deliveries: Queue) 
 async def test_a_failed_attempt_is_made_again_with_the_same_id_and_a_new_time(
     deliveries: Queue,
 ) -> None:
-    async with receiver(answering(500, 200)) as there, sender(deliveries, schedule=(0, 1)):
+    async with receiver(answering(500, 200)) as there, sender(deliveries, schedule=(0, 2)):
         await deliveries.define("crm", there.url)
         [message] = await deliveries.put("crm")
 
