@@ -44,6 +44,11 @@ PROGRESS_SECONDS = 0.25
 FOLLOWING_SECONDS = 5.0
 """A generation that is no further behind the log than this has been rebuilt and follows."""
 APPEND_SECONDS = 10.0
+OVERLOOKED_SECONDS = 5.0
+"""After this long a request that nobody took is looked for in the topic: after an outage of the
+broker Faust's consumer may stand still while its agent seems alive."""
+RECORDS_MAX = 1_000
+"""Records of the topic read at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +92,9 @@ DO UPDATE SET state = 'running', progress = excluded.progress WHERE o.state = 'r
 _RUNNING: LiteralString = """
 SELECT id, verb, (progress ->> 'generation')::int FROM upshot.operations
 WHERE projection = %s AND state = 'running' ORDER BY requested_at, id"""
+_OVERLOOKED: LiteralString = """
+SELECT count(*) FROM upshot.operations WHERE projection = %s AND state = 'requested'
+    AND requested_at < now() - make_interval(secs => %s)"""
 _PROGRESS: LiteralString = "UPDATE upshot.operations SET progress = %s::jsonb WHERE id = %s"
 _END: LiteralString = """
 UPDATE upshot.operations SET state = %s, report = %s::jsonb, ended_at = %s
@@ -130,16 +138,41 @@ class Operator:
         self._prefix = prefix
         self._producer = producer
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._look_again_at = 0.0
 
     async def look(self, session: Session) -> None:
         """Take up what is running and in nobody's hands."""
         self._tasks = {each: task for each, task in self._tasks.items() if not task.done()}
         with translated():
             rows = await (await session.execute(_RUNNING, (self._target.projection,))).fetchall()
+        await self._take_overlooked(session)
         for row in rows:
             running = Running(id=row[0], verb=row[1], generation=row[2])
             if running.id not in self._tasks:
                 self._tasks[running.id] = asyncio.create_task(self._take_up(running))
+
+    async def _take_overlooked(self, session: Session) -> None:
+        """Read the topic by hand when the agent took no notice of a request for a while."""
+        if time.monotonic() < self._look_again_at:
+            return
+        projection = self._target.projection
+        with translated():
+            row = await (
+                await session.execute(_OVERLOOKED, (projection, OVERLOOKED_SECONDS))
+            ).fetchone()
+        self._look_again_at = time.monotonic() + OVERLOOKED_SECONDS
+        if row is None or not row[0]:
+            return
+        consumer = Consumer(self._kafka, OPERATIONS, prefix=self._prefix)
+        await consumer.assign({0: 0})
+        try:
+            offset, end = 0, (await consumer.end_offsets([0]))[0]
+            while offset < end:
+                for record in await consumer.poll(0, records_max=RECORDS_MAX):
+                    await begin(session, projection, record.value)
+                    offset = record.offset + 1
+        finally:
+            await consumer.stop()
 
     async def stop(self) -> None:
         """Leave what is running to another process, or to the next start."""

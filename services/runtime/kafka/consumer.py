@@ -34,7 +34,8 @@ MAX_POLL_INTERVAL_MS = 600_000
 FETCH_BYTES_MAX = 2 * 1024 * 1024
 """Of one partition in one fetch: the size of a batch when behind. The client holds twice as much of
 every partition, so that twelve take 50 MB."""
-FETCH_WAIT_MS = 500
+FETCH_WAIT_MS = 100
+"""How long a fetch may wait for records: a partition just gained waits for the one under way."""
 POLL_MS = 250
 """How long one poll waits for records before the caller may look around."""
 PROBE_SECONDS = 10.0
