@@ -7,19 +7,17 @@ from contextlib import asynccontextmanager
 import pytest
 from psycopg import sql
 
-from projections.kernel import generations
 from projections.kernel.compare import Comparison, compare
 from projections.kernel.generations import Generation
-from projections.loyalty.projection import Loyalty
 from services.runtime.postgres import connect
 from tests.support.eventually import eventually
 from tests.support.kernel import (
-    PARTITIONS,
     Log,
     column,
     live_loyalty,
     new_customer,
     new_log,
+    next_loyalty,
     purchase,
     reading,
 )
@@ -27,21 +25,6 @@ from tests.support.kernel import (
 pytestmark = pytest.mark.timeout(120)
 READING_SECONDS = 30.0
 PURCHASES = 30
-
-
-async def _rebuilt(database: str) -> Generation:
-    session = await connect(database)
-    projection = Loyalty()
-    try:
-        return await generations.make_next(
-            session,
-            projection.name,
-            version=projection.version,
-            partitions=PARTITIONS,
-            migrations=projection.migrations,
-        )
-    finally:
-        await session.close()
 
 
 async def _compared(database: str, live: Generation, candidate: Generation) -> Comparison:
@@ -60,7 +43,7 @@ async def _has_entries(database: str, generation: Generation, count: int) -> boo
 @asynccontextmanager
 async def _both(log: Log, database: str) -> AsyncGenerator[tuple[Generation, Generation]]:
     """Read thirty purchases into a live generation and into one beside it."""
-    live, candidate = await live_loyalty(database), await _rebuilt(database)
+    live, candidate = await live_loyalty(database), await next_loyalty(database)
     customer = new_customer()
     await log.append(customer, *(purchase(customer, f"order-{n}") for n in range(PURCHASES)))
     async with reading(log, database, live), reading(log, database, candidate):

@@ -8,7 +8,6 @@ import pytest
 from contracts import codec
 from contracts.topics import CUSTOMER_EVENTS, DEAD_LETTERS, LOYALTY_ENTRIES
 from projections.kernel import checkpoint as checkpoints
-from projections.kernel import generations
 from projections.kernel.batch import Applier
 from projections.kernel.errors import FencedError
 from projections.kernel.failures import DEAD_LETTERS_MAX
@@ -26,6 +25,7 @@ from tests.support.kernel import (
     live_loyalty,
     new_customer,
     new_log,
+    next_loyalty,
     purchase,
     reading,
 )
@@ -218,7 +218,7 @@ async def test_a_rebuild_gives_the_same_rows_and_appends_nothing(
             )
             await eventually(lambda: _relayed(database, generation), REBALANCE_SECONDS)
             appended = len(await log.read(LOYALTY_ENTRIES))
-            again = await _next_generation(database)
+            again = await next_loyalty(database)
             async with reading(log, database, again):
                 await eventually(
                     lambda: _is_posted(database, again, 10 * POINTS_A_PURCHASE), REBALANCE_SECONDS
@@ -227,21 +227,6 @@ async def test_a_rebuild_gives_the_same_rows_and_appends_nothing(
         rebuilt, lived = await _rows_of(database, again), await _rows_of(database, generation)
         assert rebuilt ^ lived == set()
         assert len(await log.read(LOYALTY_ENTRIES)) == appended == 10
-
-
-async def _next_generation(database: str) -> Generation:
-    session = await connect(database)
-    projection = Loyalty()
-    try:
-        return await generations.make_next(
-            session,
-            projection.name,
-            version=projection.version,
-            partitions=PARTITIONS,
-            migrations=projection.migrations,
-        )
-    finally:
-        await session.close()
 
 
 async def _rows_of(database: str, generation: Generation) -> set[str]:

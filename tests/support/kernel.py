@@ -182,6 +182,22 @@ async def live_loyalty(database: str) -> Generation:
         await session.close()
 
 
+async def next_loyalty(database: str) -> Generation:
+    """Make loyalty's next generation, empty and silent."""
+    session = await connect(database)
+    projection = Loyalty()
+    try:
+        return await generations.make_next(
+            session,
+            projection.name,
+            version=projection.version,
+            partitions=PARTITIONS,
+            migrations=projection.migrations,
+        )
+    finally:
+        await session.close()
+
+
 @asynccontextmanager
 async def reading(
     log: Log, database: str, generation: Generation
