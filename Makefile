@@ -19,7 +19,7 @@ format: environment     ## rewrite the code as `check` wants it
 	@$(IN)/ruff format && $(IN)/ruff check --fix-only --exit-zero
 
 bench: environment      ## measure against peers, print the ratios, write BENCHMARKS.md
-	@$(IN)/python -m tests.benchmarks $(ARGS)
+	@$(IN)/python -m tests.benchmarks --write $(ARGS)
 
 chaos: environment      ## kill and freeze processes under load, then look for what was lost
 	@$(IN)/pytest -m long tests/chaos $(ARGS)
