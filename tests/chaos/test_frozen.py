@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -64,10 +63,10 @@ def test_a_processor_woken_after_its_partitions_were_taken_over_changes_nothing(
     upshot: Upshot,
 ) -> None:
     def freeze_and_wake(second: Companion, lock: Lock, sold: Callable[[], bool]) -> None:
-        second.send(signal.SIGSTOP)
+        second.freeze()
         lock.release()  # its statement goes through, and its transaction stays open
         eventually_sync(sold, SETTLE_SECONDS)  # the other process took the partition over
-        second.send(signal.SIGCONT)
+        second.wake()
 
     _freeze_in_mid_transaction(upshot, freeze_and_wake)
 
@@ -76,9 +75,9 @@ def test_a_processor_woken_while_its_partitions_are_taken_over_changes_nothing_t
     upshot: Upshot,
 ) -> None:
     def freeze_and_wake(second: Companion, lock: Lock, sold: Callable[[], bool]) -> None:
-        second.send(signal.SIGSTOP)
+        second.freeze()
         eventually_sync(lambda: lock.waiting() > 1, READY_SECONDS)  # the other process claims
-        second.send(signal.SIGCONT)
+        second.wake()
         lock.release()  # both go on at once
         eventually_sync(sold, SETTLE_SECONDS)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ SETTLE_SECONDS = 120.0  # a backlog after an outage, on a machine that is busy e
 READY_SECONDS = 90.0  # a processor imports, joins its group and claims its partitions
 OPERATION_SECONDS = 120.0
 ASK_SECONDS = 5.0
+FREEZE_SECONDS = 10.0
 KILL_SECONDS = 10.0
 PROJECTIONS = ("customers", "loyalty", "dispatcher")
 
@@ -240,6 +243,33 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
+def freeze(pid: int) -> None:
+    """Stop a process, and return when each of its threads stands.
+
+    A thread that runs is stopped some milliseconds after the signal: until then it may answer.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    eventually_sync(lambda: _stands(pid), FREEZE_SECONDS)
+
+
+def _stands(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    try:
+        return all((each / "stat").read_text().rpartition(") ")[2][0] == "T" for each in threads)
+    except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile
+        return False
+
+
+@contextmanager
+def frozen(pid: int) -> Generator[None]:
+    """Hold a process stopped for the length of the block."""
+    freeze(pid)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Companion:
     """One more process of a processor, started by hand."""
 
@@ -248,9 +278,13 @@ class Companion:
         self.log_file = log_file
         self._port = port
 
-    def send(self, signal_number: int) -> None:
-        """Send it a signal."""
-        self.process.send_signal(signal_number)
+    def freeze(self) -> None:
+        """Stop it where it is."""
+        freeze(self.process.pid)
+
+    def wake(self) -> None:
+        """Let it go on from there."""
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, frozen or not."""

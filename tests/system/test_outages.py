@@ -10,7 +10,7 @@ import pytest
 
 from contracts.codec import decode_object
 from contracts.places import parse_position
-from tests.support.chaos import PROJECTIONS, Inside
+from tests.support.chaos import PROJECTIONS, Inside, frozen
 from tests.support.eventually import eventually_sync
 from tests.support.talking import Talk, assert_problem, part
 from tests.support.upshot import Answer
@@ -35,13 +35,10 @@ def test_a_broker_that_does_not_answer_is_a_503_in_time_and_sending_again_is_saf
 ) -> None:
     first = talk.tell("signed_up", name)
     kafka = talk.upshot.child_pids()["kafka"]
-    os.kill(kafka, signal.SIGSTOP)
-    try:
+    with frozen(kafka):
         started = time.monotonic()
         answer = talk.ask("POST", "/v1/events", _review(name))
         took_seconds = time.monotonic() - started
-    finally:
-        os.kill(kafka, signal.SIGCONT)
 
     assert_problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
@@ -69,11 +66,8 @@ def test_postgres_away_leaves_known_customers_in_and_everything_comes_back(
 ) -> None:
     first = talk.tell("signed_up", name)
     postgres = talk.upshot.child_pids()["postgres"]
-    os.kill(postgres, signal.SIGSTOP)
-    try:
+    with frozen(postgres):
         known = talk.ask("POST", "/v1/events", _review(name))
-    finally:
-        os.kill(postgres, signal.SIGCONT)
 
     assert known.status == 200, known.body
     _comes_back(talk, name, first.position)
