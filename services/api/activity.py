@@ -1,20 +1,27 @@
 """The workspace's activity log: a page of it, and a stream of what is new.
 
-Guarantee: a stream tells each entry once, from the moment it was opened on; it ends by itself, and
-browsers open it again.
+Guarantee: a stream tells each entry once. The id of each of its events is the place behind it: who
+opens the stream again with ``Last-Event-ID`` misses nothing and is told nothing twice, at whatever
+process. A stream ends by itself, and browsers open it again.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from psycopg.errors import UndefinedTable
+
 from contracts.codec import encode
-from projections.customers.queries import ActivityEntry, ActivityPage, workspace_activity
+from projections.customers.queries import (
+    ActivityPage,
+    NewActivity,
+    new_activity,
+    workspace_activity,
+)
 from services.api.call import CURSOR, LIMIT, Call, Reply
 from services.api.progress import NoReadModelError
-from services.api.routes import EVENT_STREAM, Answers, Route
+from services.api.routes import EVENT_STREAM, Answers, Param, Route
 from services.runtime.postgres import DatabaseUnavailableError
 from services.runtime.problems import ProblemError, rate_limited
 
@@ -22,16 +29,21 @@ TAG: Final = "Activity"
 POLL_SECONDS: Final = 0.25
 """Between two looks of a stream at the read model."""
 BEAT_SECONDS: Final = 15.0
-"""An idle stream says so this often, so that proxies keep it open."""
-STREAM_SECONDS: Final = 3600.0
-"""A stream ends after this long."""
+"""An idle stream says where it stands this often, so that proxies keep it open."""
+STREAM_SECONDS: Final = 600.0
+"""A stream ends after this long, so that a key that was revoked does not read on for ever."""
 STREAMS_MAX: Final = 64
 """Streams at once: each asks Postgres four times a second."""
-PAGE_MAX: Final = 200
-PAGES_MAX: Final = 5
-"""Pages that one look reads: what exceeds them between two looks is not told."""
-SEEN_MAX: Final = 10_000
-"""Entries remembered as told."""
+ENTRIES_MAX: Final = 100
+"""Entries read at once: what a stream holds in memory."""
+PLACE_CHARS_MAX: Final = 32 * 1024
+"""Of a place in a log of 1,024 partitions, the most there are."""
+LAST_EVENT_ID: Final = Param(
+    name="Last-Event-ID",
+    description="Id of the last event that was read: the stream goes on behind it.",
+    chars_max=PLACE_CHARS_MAX,
+    blank_is_absent=True,
+)
 
 _open_streams: set[object] = set()
 
@@ -47,58 +59,47 @@ async def list_activity(call: Call) -> Reply:
 
 
 async def stream_activity(call: Call) -> Reply:
-    """What happens in the workspace from now on, as server-sent events."""
+    """What happens in the workspace from now or a place on, as server-sent events."""
     if len(_open_streams) >= STREAMS_MAX:
         raise ProblemError(rate_limited(f"More than {STREAMS_MAX} streams at once."))
-    seen: OrderedDict[str, None] = OrderedDict()
-    await _new_entries(call, seen)
+    found = await _look(call, call.text(LAST_EVENT_ID.name))
     headers = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
-    return Reply(stream=_told(call, seen), media=EVENT_STREAM, headers=headers)
+    return Reply(stream=_told(call, found), media=EVENT_STREAM, headers=headers)
 
 
-async def _told(call: Call, seen: OrderedDict[str, None]) -> AsyncGenerator[bytes]:
+async def _told(call: Call, found: NewActivity) -> AsyncGenerator[bytes]:
     token = object()
     _open_streams.add(token)
     try:
         ends_at = time.monotonic() + STREAM_SECONDS
-        beat_at = time.monotonic() + BEAT_SECONDS
-        yield b": open\n\n"
+        beat_at = 0.0
+        yield b": open\n"
         while time.monotonic() < ends_at:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                entries = await _new_entries(call, seen)
-            except (DatabaseUnavailableError, NoReadModelError):
-                continue
-            for entry in entries:
-                yield b"id: %s\nevent: activity\ndata: %s\n\n" % (entry.id.encode(), encode(entry))
+            for new in found.entries:
+                content = encode(new.entry)
+                yield b"id: %s\nevent: activity\ndata: %s\n\n" % (new.place.encode(), content)
             if time.monotonic() > beat_at:
                 beat_at = time.monotonic() + BEAT_SECONDS
-                yield b": beat\n\n"
+                yield b"id: %s\n\n" % found.place.encode()
+            if not found.has_more:
+                await asyncio.sleep(POLL_SECONDS)
+            found = await _look_again(call, found.place)
     finally:
         _open_streams.discard(token)
 
 
-async def _new_entries(call: Call, seen: OrderedDict[str, None]) -> list[ActivityEntry]:
-    """What is not among those seen, oldest first; it is among them afterwards."""
-    fresh: list[ActivityEntry] = []
-    cursor: str | None = None
+async def _look_again(call: Call, place: str) -> NewActivity:
+    """Look; while there is nothing to look at, nothing is new."""
+    try:
+        return await _look(call, place)
+    except (DatabaseUnavailableError, NoReadModelError, UndefinedTable):
+        return NewActivity(entries=[], place=place, has_more=False)
+
+
+async def _look(call: Call, place: str | None) -> NewActivity:
     async with call.session() as session:
         live = await call.api.progress.live(session, "customers")
-        for _ in range(PAGES_MAX if seen else 1):
-            found = await workspace_activity(
-                session, live.schema, call.workspace, limit=PAGE_MAX, cursor=cursor
-            )
-            unseen = [each for each in found.data if each.id not in seen]
-            fresh += unseen
-            cursor = found.next_cursor
-            if cursor is None or len(unseen) < len(found.data):
-                break
-    fresh.reverse()
-    for entry in fresh:
-        seen[entry.id] = None
-    while len(seen) > SEEN_MAX:
-        seen.popitem(last=False)
-    return fresh
+        return await new_activity(session, live.schema, call.workspace, place, limit=ENTRIES_MAX)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -119,8 +120,10 @@ ROUTES: tuple[Route, ...] = (
         tag=TAG,
         summary="Follow what happens in the workspace",
         scopes=("customers:read",),
+        headers=(LAST_EVENT_ID,),
         answers=Answers(
-            description="Server-sent events: `data` is an entry of the activity log.",
+            description="Server-sent events: `data` is an entry of the activity log. "
+            "An event without `data` says only how far the stream is.",
             media=EVENT_STREAM,
         ),
         projection="customers",

@@ -1,7 +1,7 @@
 """`upshot events tail`: the workspace's activity log as it grows.
 
-Guarantee: a stream that breaks off is taken up again, and asked to go on behind the last entry that
-was shown (`Last-Event-ID`).
+Guarantee: every entry from the start on is shown once, in the order of the stream: one that breaks
+off is taken up again behind the last entry that was shown (`Last-Event-ID`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a stream; ``id`` is what to go on behind."""
+    """One event of a stream; ``id`` is what to go on behind. Without content it is only that."""
 
     id: str
     content: str
@@ -66,7 +66,8 @@ def _followed(client: Client, screen: Screen) -> Generator[ServerSentEvent]:
         try:
             for found in read_events(client.lines(STREAM, {"Accept": EVENT_STREAM, **headers})):
                 last_id, answered_at = found.id or last_id, time.monotonic()
-                yield found
+                if found.content:
+                    yield found
             answered_at = time.monotonic()
         except (UnreachableError, RefusedCallError) as error:
             if isinstance(error, RefusedCallError) and error.problem.status not in UNAVAILABLE:
@@ -82,16 +83,16 @@ def read_events(lines: Iterable[str]) -> Generator[ServerSentEvent]:
 
     An event that the end of the stream cuts off is not one.
     """
-    last_id, parts = "", list[str]()
+    last_id, parts, has_id = "", list[str](), False
     for line in lines:
         if not line:
-            if parts:
+            if parts or has_id:
                 yield ServerSentEvent(id=last_id, content="\n".join(parts))
-            parts = []
+            parts, has_id = [], False
             continue
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
             parts.append(value)
         elif field == "id" and "\0" not in value:
-            last_id = value
+            last_id, has_id = value, True

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -140,20 +147,115 @@ def test_a_position_that_is_not_reached_in_time_is_503(upshot: Upshot) -> None:
 
 
 @pytest.mark.timeout(TEST_SECONDS)
-def test_the_activity_stream_tells_what_happens(upshot: Upshot) -> None:
+def test_the_activity_stream_goes_on_behind_the_last_event_id(upshot: Upshot) -> None:
+    with _stream(upshot, {}) as first:
+        assert first.headers["content-type"] == "text/event-stream"
+        start, _ = _next_event(first)
+        sent = _send_batch(upshot, "gina", 30)
+        told = _entries(first, 10)
+
+    sent += _send_batch(upshot, "hugo", 700)
+    with _stream(upshot, {"Last-Event-ID": told[-1][0]}) as again:
+        told += _entries(again, 722)  # each customer's creation too
+    with _stream(upshot, {"Last-Event-ID": start}) as anew:
+        retold = _entries(anew, 732)
+
+    entries = [entry for _, entry in told]
+    events = [each["data"]["event"] for each in entries if "event" in each["data"]]
+    assert sorted(events) == sorted(sent)
+    assert len({each["id"] for each in entries}) == len(entries)
+    assert sorted(each["id"] for _, each in retold) == sorted(each["id"] for each in entries)
+
+
+@pytest.mark.timeout(TEST_SECONDS)
+def test_a_tail_loses_nothing_when_the_api_is_killed(upshot: Upshot) -> None:
+    settings = {"UPSHOT_URL": upshot.url, "UPSHOT_ADMIN_KEY": upshot.admin_key}
+    with _tail(settings) as shown:
+        first = eventually_sync(lambda: _shown_events(shown, _send_batch(upshot, "ida", 1)), 60)
+        sent = _send_batch(upshot, "jon", 400)
+        os.kill(upshot.child_pids()["api"], signal.SIGKILL)
+        sent += _send_batch(upshot, "kim", 400)
+
+        def all_shown() -> list[str]:
+            ids = [each for each in _events_in(shown) if each in set(sent)]
+            assert len(ids) >= len(sent), f"{len(ids)} of {len(sent)}"
+            return ids
+
+        told = eventually_sync(all_shown, 60)
+
+    assert first
+    assert sorted(told) == sorted(sent)
+
+
+def _send_batch(upshot: Upshot, person: str, count: int) -> list[str]:
+    """Send reviews of one customer; returns the events' ids."""
+    review = {
+        "event": "left_review",
+        "customer": {"source_id": person},
+        "metadata": {"review_type": "text"},
+    }
+    answer = upshot.request("POST", "/v1/events/batch", json.dumps([review] * count))
+    results = json.loads(answer.body)["results"]
+    assert all("id" in each for each in results), answer.body
+    return [each["id"] for each in results]
+
+
+@contextmanager
+def _stream(upshot: Upshot, headers: dict[str, str]) -> Generator[http.client.HTTPResponse]:
     connection = http.client.HTTPConnection(urlsplit(upshot.url).netloc, timeout=30)
-    headers = {"Authorization": f"Bearer {upshot.admin_key}"}
-    connection.request("GET", "/v1/activity/stream", headers=headers)
-    stream = connection.getresponse()
-    assert stream.readline() == b": open\n"
+    try:
+        given = {"Authorization": f"Bearer {upshot.admin_key}", **headers}
+        connection.request("GET", "/v1/activity/stream", headers=given)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        yield answer
+    finally:
+        connection.close()
 
-    event, _ = _send(upshot, "gina")
-    told: list[Any] = []
-    while not any(each["data"].get("event") == event for each in told):
-        line = stream.readline()
-        if line.startswith(b"data: "):
-            told.append(json.loads(line.removeprefix(b"data: ")))
-    connection.close()
 
-    assert stream.headers["content-type"] == "text/event-stream"
-    assert len({each["id"] for each in told}) == len(told)
+def _next_event(stream: http.client.HTTPResponse) -> tuple[str, Any]:
+    """Read the id of the next event and its entry; None of one that says only where it is."""
+    place, entry = "", None
+    while line := stream.readline().strip():
+        field, _, value = line.decode().partition(": ")
+        place = value if field == "id" else place
+        entry = json.loads(value) if field == "data" else entry
+    return place, entry
+
+
+def _entries(stream: http.client.HTTPResponse, count: int) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    while len(found) < count:
+        place, entry = _next_event(stream)
+        found += [] if entry is None else [(place, entry)]
+    return found
+
+
+@contextmanager
+def _tail(settings: dict[str, str]) -> Generator[list[str]]:
+    """Run `upshot events tail --json`; gives the lines that it has shown so far."""
+    lines: list[str] = []
+    command = [str(Path(sys.executable).with_name("upshot")), "events", "tail", "--json"]
+    process = subprocess.Popen(
+        command, env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None, "the output is a pipe"
+    reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+    reader.start()
+    try:
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        reader.join(30)
+        process.stdout.close()
+
+
+def _events_in(lines: list[str]) -> list[str]:
+    return [each for line in tuple(lines) if (each := json.loads(line)["data"].get("event"))]
+
+
+def _shown_events(lines: list[str], sent: list[str]) -> list[str]:
+    shown = _events_in(lines)
+    assert shown, sent
+    return shown

@@ -4,13 +4,14 @@ Guarantee: lists are newest first, bounded, and their cursors stay valid while n
 cursor or a limit that no list answered raises ``RefusedError``.
 """
 
-from projections.customers.queries.activity import activity, workspace_activity
+from projections.customers.queries.activity import activity, new_activity, workspace_activity
 from projections.customers.queries.answers import (
     ActivityEntry,
     ActivityPage,
     CustomerProfile,
     EventCustomer,
     EventPage,
+    NewActivity,
     StoredEvent,
 )
 from projections.customers.queries.customers import find_customer, find_customers_by_email
@@ -24,12 +25,14 @@ __all__ = [
     "CustomerProfile",
     "EventCustomer",
     "EventPage",
+    "NewActivity",
     "StoredEvent",
     "activity",
     "find_customer",
     "find_customers_by_email",
     "find_event",
     "list_events",
+    "new_activity",
     "sample_events",
     "workspace_activity",
 ]

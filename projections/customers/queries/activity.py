@@ -1,7 +1,8 @@
 """Timelines: of one customer, and of a workspace.
 
 The order is that of the log, newest first: where a record was appended, not when it claims to have
-occurred, so a page that was read stays as it was.
+occurred, so a page that was read stays as it was. A stream goes the other way, each partition in
+its own order, because partitions are applied independently: what one brings late is told late.
 """
 
 from collections.abc import Sequence
@@ -13,31 +14,48 @@ from psycopg import sql
 
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
-from projections.customers.queries.answers import ActivityEntry, ActivityPage
+from projections.customers.queries.answers import ActivityEntry, ActivityPage, NewActivity, NewEntry
 from projections.customers.queries.pages import (
     FAR_FUTURE,
     OFFSET_END,
     ActivityEnd,
+    NextPlace,
+    StreamEnd,
     TimelineEnd,
     check_limit,
     read_cursor,
+    read_place,
     write_cursor,
 )
 from projections.kernel import rows
 from services.runtime.postgres import Session
 
-_COLUMNS = sql.SQL("""customer::text, partition, record_offset, number, kind, occurred_at,
-    recorded_at, data, caused_by""")
+_COLUMNS = sql.SQL("""e.customer::text, e.partition, e.record_offset, e.number, e.kind,
+    e.occurred_at, e.recorded_at, e.data, e.caused_by""")
 _OF_CUSTOMER: LiteralString = (
-    "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s"
+    "SELECT {columns} FROM {table} e WHERE workspace = %s AND customer = %s"
     " AND (record_offset, number) < (%s, %s) AND (%s::text IS NULL OR kind = %s)"
     " ORDER BY record_offset DESC, number DESC LIMIT %s"
 )
 _OF_WORKSPACE: LiteralString = (
-    "SELECT {columns} FROM {table} WHERE workspace = %s"
+    "SELECT {columns} FROM {table} e WHERE workspace = %s"
     " AND (recorded_at, partition, record_offset, number) < (%s, %s, %s, %s)"
     " ORDER BY recorded_at DESC, partition DESC, record_offset DESC, number DESC LIMIT %s"
 )
+_APPLIED: LiteralString = """
+SELECT logical_time, next_offset, 0 FROM {table} ORDER BY partition"""
+# Within a partition times never go back, so its entries from a place on are a range of the index.
+_NEW: LiteralString = """
+SELECT {columns}
+FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[], %s::smallint[], %s::timestamptz[],
+    %s::bigint[]) AS n (partition, since, record_offset, number, until, next_offset)
+CROSS JOIN LATERAL (
+    SELECT t.* FROM {table} t WHERE t.workspace = %s AND t.partition = n.partition
+        AND t.recorded_at >= n.since AND t.recorded_at <= n.until
+        AND (t.record_offset, t.number) >= (n.record_offset, n.number)
+        AND t.record_offset < n.next_offset
+    ORDER BY t.recorded_at, t.partition, t.record_offset, t.number LIMIT %s) AS e
+ORDER BY e.recorded_at, e.partition, e.record_offset, e.number LIMIT %s"""
 _NUMBER_END = 2**15 - 1
 _PARTITION_END = 2**31 - 1
 
@@ -101,6 +119,53 @@ async def workspace_activity(
     last = found[limit - 1] if len(found) > limit else None
     ended = None if last is None else write_cursor(_end_of(last))
     return ActivityPage(data=[_entry(row) for row in found[:limit]], next_cursor=ended)
+
+
+async def new_activity(
+    session: Session, schema: str, workspace: str, place: str | None, *, limit: int
+) -> NewActivity:
+    """Read what a stream has not told yet: every entry once, whatever partitions bring late.
+
+    A place holds what was told of each partition, so that any process can go on from it. Over a
+    stream's life each partition's share of the index is walked once for every partition.
+
+    Args:
+        session: any session; the tables are named with their schema.
+        schema: of the generation.
+        workspace: whose activity.
+        place: where the stream stands; None starts one behind everything that is applied.
+        limit: entries at once, 1 to ``LIMIT_MAX``.
+
+    Raises:
+        RefusedError: the place is none that this function answered.
+    """
+    table = sql.Identifier(schema, "checkpoints")
+    found = await (await session.execute(sql.SQL(_APPLIED).format(table=table))).fetchall()
+    ends = [msgspec.convert(row, NextPlace) for row in found]  # rows before them are committed
+    told = list(ends if place is None else read_place(place, len(ends)).places)
+    moved = [number for number, end in enumerate(ends) if told[number].offset < end.offset]
+    wanted = [
+        (number, *_parts(told[number]), ends[number].recorded_at, ends[number].offset)
+        for number in moved
+    ]
+    query = sql.SQL(_NEW).format(columns=_COLUMNS, table=sql.Identifier(schema, "timeline"))
+    columns = [list(column) for column in zip(*wanted, strict=True)]
+    parameters = (*columns, workspace, check_limit(limit), limit)
+    entries: list[NewEntry] = []
+    for row in await _fetch(session, query, parameters) if moved else []:
+        told[row.partition] = NextPlace(row.recorded_at, row.offset, row.number + 1)
+        entries.append(NewEntry(entry=_entry(row), place=write_cursor(StreamEnd(tuple(told)))))
+    has_more = len(entries) == limit
+    if not has_more:
+        for number in moved:
+            told[number] = ends[number]
+    return NewActivity(
+        entries=entries, place=write_cursor(StreamEnd(tuple(told))), has_more=has_more
+    )
+
+
+def _parts(place: NextPlace) -> tuple[datetime, int, int]:
+    return place.recorded_at, place.offset, place.number
 
 
 async def _fetch(session: Session, query: sql.Composed, parameters: Sequence[object]) -> list[_Row]:

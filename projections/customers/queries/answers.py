@@ -95,3 +95,18 @@ class ActivityPage(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ActivityEntry]
     next_cursor: str | None
     object: Literal["list"] = "list"
+
+
+class NewEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that a stream has not told yet, and where the stream stands behind it."""
+
+    entry: ActivityEntry
+    place: str
+
+
+class NewActivity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream has to tell, oldest first, and where it stands once all of it is told."""
+
+    entries: list[NewEntry]
+    place: str
+    has_more: bool

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from contracts.errors import refuse
+from contracts.errors import RefusedError, refuse
 
 LIMIT_MAX: Final = 500
 """Rows of one page: an answer of some hundred kilobytes."""
@@ -42,10 +42,27 @@ class ActivityEnd(msgspec.Struct, frozen=True, array_like=True, tag="activity"):
     number: int
 
 
-E = TypeVar("E", EventsEnd, TimelineEnd, ActivityEnd)
+class NextPlace(msgspec.Struct, frozen=True, array_like=True):
+    """The first place of a partition not told; nothing from there on has an earlier time."""
+
+    recorded_at: datetime
+    offset: int
+    number: int
 
 
-def write_cursor(end: EventsEnd | TimelineEnd | ActivityEnd) -> str:
+class StreamEnd(msgspec.Struct, frozen=True, array_like=True, tag="stream"):
+    """Where a stream of the workspace's activity stands: a place a partition, from partition 0."""
+
+    places: tuple[NextPlace, ...]
+
+
+_UNREADABLE: Final = (ValueError, binascii.Error, msgspec.DecodeError)
+
+End = EventsEnd | TimelineEnd | ActivityEnd | StreamEnd
+E = TypeVar("E", EventsEnd, TimelineEnd, ActivityEnd, StreamEnd)
+
+
+def write_cursor(end: End) -> str:
     """Spell where a page ended as an opaque text."""
     return urlsafe_b64encode(msgspec.msgpack.encode(end)).rstrip(b"=").decode()
 
@@ -59,15 +76,38 @@ def read_cursor(cursor: str | None, kind: type[E], start: E) -> E:
     if cursor is None:
         return start
     try:
-        plain = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        end = msgspec.msgpack.decode(plain, type=kind)
-        _check_bounds(end)
-    except (ValueError, binascii.Error, msgspec.DecodeError) as error:
+        return _read(cursor, kind)
+    except _UNREADABLE as error:
         raise refuse("/query/cursor", "cursor", "is not a next_cursor of this list") from error
+
+
+def read_place(place: str, partitions: int) -> StreamEnd:
+    """Read where a stream stands.
+
+    Raises:
+        RefusedError: it is none that a stream over so many partitions answered.
+    """
+    try:
+        end = _read(place, StreamEnd)
+    except _UNREADABLE as error:
+        raise _not_a_place() from error
+    if len(end.places) != partitions:
+        raise _not_a_place()
     return end
 
 
-def _check_bounds(end: EventsEnd | TimelineEnd | ActivityEnd) -> None:
+def _not_a_place() -> RefusedError:
+    return refuse("/headers/Last-Event-ID", "place", "is not the id of an event of this stream")
+
+
+def _read(cursor: str, kind: type[E]) -> E:
+    plain = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+    end = msgspec.msgpack.decode(plain, type=kind)
+    _check_bounds(end)
+    return end
+
+
+def _check_bounds(end: End) -> None:
     match end:
         case EventsEnd(occurred_at=at, fact=fact):
             bytes.fromhex(fact)
@@ -75,14 +115,15 @@ def _check_bounds(end: EventsEnd | TimelineEnd | ActivityEnd) -> None:
         case TimelineEnd(offset=offset, number=number):
             in_bounds = 0 <= offset <= OFFSET_END and 0 <= number < 2**15
         case ActivityEnd(recorded_at=at, partition=partition, offset=offset, number=number):
-            in_bounds = (
-                at.tzinfo is not None
-                and 0 <= partition < 2**31
-                and 0 <= offset <= OFFSET_END
-                and 0 <= number < 2**15
-            )
+            in_bounds = 0 <= partition < 2**31 and _is_place(at, offset, number)
+        case StreamEnd(places=places):
+            in_bounds = all(_is_place(at.recorded_at, at.offset, at.number) for at in places)
     if not in_bounds:
         raise ValueError(end)
+
+
+def _is_place(at: datetime, offset: int, number: int) -> bool:
+    return at.tzinfo is not None and 0 <= offset <= OFFSET_END and 0 <= number < 2**15
 
 
 def check_limit(limit: int) -> int:

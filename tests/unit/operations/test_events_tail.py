@@ -32,6 +32,7 @@ def test_events_are_read_as_the_standard_has_them() -> None:
     assert list(read_events(lines)) == [
         ServerSentEvent(id="1", content="one"),
         ServerSentEvent(id="1", content="two\n three"),
+        ServerSentEvent(id="2", content=""),
     ]
 
 
@@ -40,7 +41,7 @@ def test_a_stream_that_broke_off_is_taken_up_behind_its_last_entry(
 ) -> None:
     monkeypatch.setattr(events_tail, "PAUSE_SECONDS", 0.001)
     answers = [
-        Answer(text=b": open\n\nid: a\ndata: " + ENTRY % b"a" + b"\n\n"),
+        Answer(text=b": open\nid: start\n\nid: a\ndata: " + ENTRY % b"a" + b"\n\n"),
         refusal(503, "Unavailable", "in a moment"),
         Answer(text=b"id: b\ndata: " + ENTRY % b"b" + b"\n\ndata: {"),
         refusal(403, "The key lacks a scope", "customers:read"),
