@@ -5,7 +5,7 @@ sequence that grows by one within its source. It may stand twice when a relay wa
 append and acknowledgement; a reader who keeps the last sequence of each source passes over that.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import LiteralString
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from contracts import codec
 from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.partitioner import partition_of
-from projections.kernel.projection import Output
+from projections.kernel.projection import Output, RawOutput
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.producer import Outgoing, Producer
 from services.runtime.postgres import Session
@@ -89,7 +89,7 @@ class Outputs:
         """How many records are kept."""
         return len(self._relayed)
 
-    def add(self, outputs: Iterable[Output]) -> None:
+    def add(self, outputs: Iterable[Output | RawOutput]) -> None:
         """Encode outputs in order."""
         for output in outputs:
             if self._live:
@@ -100,13 +100,20 @@ class Outputs:
         """Return all of them as an outbox row holds them."""
         return encode_relayed(self._relayed)
 
-    def _encode(self, output: Output, sequence: int) -> Relayed:
+    def _encode(self, output: Output | RawOutput, sequence: int) -> Relayed:
+        key = output.customer.encode()
+        if isinstance(output, RawOutput):
+            return Relayed(output.topic, output.partition, sequence, key, output.value)
+        own = output.customer == output.cause.record.subject
+        target = self._partition if own else partition_of(key, self._partitions)
+        return Relayed(
+            output.topic, target, sequence, key, codec.encode(self._event(output, sequence))
+        )
+
+    def _event(self, output: Output, sequence: int) -> CloudEvent:
         cause = output.cause
         record = cause.record
-        key = output.customer.encode()
-        own = output.customer == record.subject
-        target = self._partition if own else partition_of(key, self._partitions)
-        value = CloudEvent(
+        return CloudEvent(
             id=output.id,
             source=self._source,
             type=output.type,
@@ -120,7 +127,6 @@ class Outputs:
             sequence=spell_sequence(sequence),
             data=output.data,
         )
-        return Relayed(output.topic, target, sequence, key, codec.encode(value))
 
 
 async def insert(session: Session, partition: int, row: OutboxRow) -> None:
@@ -151,17 +157,17 @@ class Relay:
         """Append what an earlier owner left, passing over what it had appended after all."""
         rows = await (await self._session.execute(_RELAYS, (self._partition,))).fetchall()
         self._targets = {(row[0], row[1]): row[2] for row in rows}
-        pending = await (await self._session.execute(_PENDING, (self._partition,))).fetchall()
+        found = await (await self._session.execute(_PENDING, (self._partition,))).fetchall()
+        pending = [OutboxRow(sequence_first=first, records=records) for first, records in found]
         if not pending:
             return
+        sequences = {each.value: each.sequence for row in pending for each in _decode(row.records)}
         appended = {
-            target: await self._last_sequence(*target, offset)
+            target: await self._last_appended(*target, offset, sequences)
             for target, offset in self._targets.items()
         }
-        for sequence_first, records in pending:
-            await self.send(
-                OutboxRow(sequence_first=sequence_first, records=records), appended=appended
-            )
+        for row in pending:
+            await self.send(row, appended=appended)
 
     async def send(
         self, row: OutboxRow, *, appended: dict[tuple[str, int], int] | None = None
@@ -217,27 +223,28 @@ class Relay:
         await self._session.execute(_EXPECT, (self._partition, topic, partition, end))
         self._targets[target] = end
 
-    async def _last_sequence(self, topic: str, partition: int, offset: int) -> int:
-        """Find the last sequence of ours in a target, from an offset on; 0 where there is none."""
+    async def _last_appended(
+        self, topic: str, partition: int, offset: int, sequences: Mapping[bytes, int]
+    ) -> int:
+        """Find which of our pending values stands last in a target, from an offset on; 0: none.
+
+        A value tells its record: it bears an id, and no two outputs share one.
+        """
         consumer = self._reader(topic)
         await consumer.assign({partition: offset})
         last = 0
         try:
             end = (await consumer.end_offsets([partition]))[partition]
+            begin = (await consumer.begin_offsets([partition]))[partition]
+            if begin > offset:  # the topic's retention went past what was noted
+                consumer.seek(partition, offset := begin)
             while offset < end:
                 for found in await consumer.poll(partition, records_max=SCAN_RECORDS_MAX):
-                    last = max(last, _sequence_from(found.value, self._source))
+                    last = max(last, sequences.get(found.value, 0))
                     offset = found.offset + 1
         finally:
             await consumer.stop()
         return last
-
-
-def _sequence_from(value: bytes, source: str) -> int:
-    record = codec.decode_record(value)
-    if record.source != source or not isinstance(record.sequence, str):
-        return 0
-    return int(record.sequence)
 
 
 def _by_target(records: Iterable[Relayed]) -> dict[tuple[str, int], list[Relayed]]:

@@ -56,6 +56,19 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cause: Step
 
 
+class RawOutput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An output that stands on its topic as the very bytes of ``value``, no CloudEvent around it.
+
+    It is keyed by ``customer``, whose partition is ``partition``. The value must tell itself from
+    every other: it bears an id that derives from the cause.
+    """
+
+    topic: str
+    partition: int
+    customer: str
+    value: bytes
+
+
 class Definitions(Protocol):
     """The definitions as this process has read them so far."""
 
@@ -111,7 +124,9 @@ class Projection(Protocol[W]):
         """Fold one step into the working set; pure besides. What it raises is a dead letter."""
         ...
 
-    async def write(self, session: Session, working: W, *, live: bool) -> Sequence[Output]:
+    async def write(
+        self, session: Session, working: W, *, live: bool
+    ) -> Sequence[Output | RawOutput]:
         """Write the changes inside the kernel's transaction; return outputs only the rows can tell.
 
         Called once a batch, after every step was applied.

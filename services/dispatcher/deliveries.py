@@ -35,8 +35,8 @@ class EndpointKey(msgspec.Struct, frozen=True, order=True):
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be sent; ``endpoint`` None means that only the topic bears it.
 
-    ``partition`` and ``place`` are partition and offset of its cause: by the place deliveries of a
-    customer are ordered, and so are the topic's records.
+    ``partition`` and ``place`` are partition and offset of its cause: to that partition of the
+    topic it goes, and by the place deliveries of a customer are ordered.
     """
 
     id: str
@@ -56,60 +56,54 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.endpoint is None else EndpointKey(self.workspace, self.endpoint)
 
 
-_INSERT_ENDPOINTS: LiteralString = """
-INSERT INTO deliveries.endpoints (workspace, name)
-SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])
-ON CONFLICT ON CONSTRAINT endpoints_have_one_row_a_name DO NOTHING"""
-
 _INSERT: LiteralString = """
 WITH given AS (
-    SELECT * FROM json_to_recordset(%(messages)s::json)
+    SELECT * FROM json_to_recordset(%s::json)
         AS g (id uuid, workspace text, customer uuid, event uuid, distribution text,
-            logical_time timestamptz, body text, endpoint text, delivery uuid, place bigint,
-            partition int)
+            logical_time timestamptz, body text, endpoint text, delivery uuid, place bigint)
+), known AS (
+    INSERT INTO deliveries.endpoints (workspace, name)
+    SELECT DISTINCT workspace, endpoint FROM given WHERE endpoint IS NOT NULL ORDER BY 1, 2
+    ON CONFLICT ON CONSTRAINT endpoints_have_one_row_a_name DO NOTHING
 ), fresh AS (
     INSERT INTO deliveries.messages
         (id, workspace, customer, event, distribution, logical_time, body, endpoint, delivery,
             created_at)
     SELECT id, workspace, customer, event, distribution, logical_time, decode(body, 'base64'),
         endpoint, delivery, now()
-    FROM given
+    FROM given ORDER BY id
     ON CONFLICT ON CONSTRAINT messages_have_an_id DO NOTHING RETURNING id
-), unappended AS (
-    INSERT INTO deliveries.unappended (partition, place, message)
-    SELECT g.partition, g.place, g.id FROM given g JOIN fresh USING (id)
+), owed AS (
+    INSERT INTO deliveries.deliveries
+        (id, workspace, endpoint, customer, message, place, next_attempt_at, created_at)
+    SELECT g.delivery, g.workspace, g.endpoint, g.customer, g.id, g.place,
+        now() + make_interval(secs => %s), now()
+    FROM given g JOIN fresh USING (id)
+    WHERE g.endpoint IS NOT NULL
 )
-INSERT INTO deliveries.deliveries
-    (id, workspace, endpoint, customer, message, place, next_attempt_at, created_at)
-SELECT g.delivery, g.workspace, g.endpoint, g.customer, g.id, g.place,
-    now() + make_interval(secs => %(first_wait_seconds)s), now()
-FROM given g JOIN fresh USING (id)
-WHERE g.endpoint IS NOT NULL"""
+SELECT id FROM fresh"""
 
 
 async def enqueue(
     session: Session, messages: Sequence[NewMessage], *, first_wait_seconds: int
-) -> None:
-    """Write messages, what is owed of them, and that the topic lacks them, in one statement.
+) -> list[NewMessage]:
+    """Write messages and what is owed of them, in one statement; answer those that are new.
 
     A message that stands already, since its fact was told at another customer too, is passed over.
     """
     first: dict[str, NewMessage] = {}
     for message in messages:
         first.setdefault(message.id, message)
-    messages = list(first.values())
-    if not messages:
-        return
-    keys = sorted({key for each in messages if (key := each.owed_to) is not None})
-    if keys:
-        await session.execute(_INSERT_ENDPOINTS, columns(keys))
-    told = encode([_row(each) for each in messages]).decode()
-    values = {"messages": told, "first_wait_seconds": first_wait_seconds}
-    await session.execute(_INSERT, values)
+    if not first:
+        return []
+    told = encode([_row(each) for each in first.values()]).decode()
+    cursor = await session.execute(_INSERT, (told, first_wait_seconds))
+    fresh = {MESSAGE_PREFIX + row[0].hex for row in await cursor.fetchall()}
+    return [message for message in first.values() if message.id in fresh]
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it goes to Postgres: as JSON, one parameter being cheaper than eleven arrays."""
+    """A message as it goes to Postgres: as JSON, one parameter being cheaper than ten arrays."""
 
     id: str
     workspace: str
@@ -120,7 +114,6 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     endpoint: str | None
     delivery: str | None
-    partition: int
     place: int
 
 
@@ -136,7 +129,6 @@ def _row(message: NewMessage) -> _Row:
         body=message.body,
         endpoint=owed_to,
         delivery=None if owed_to is None else delivery_uuid(delivery_id(message.id, owed_to)),
-        partition=message.partition,
         place=message.place,
     )
 

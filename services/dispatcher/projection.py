@@ -1,18 +1,20 @@
-"""The dispatcher as the kernel runs it: profiles folded from the log, messages into the queue.
+"""The dispatcher as the kernel runs it: profiles folded from the log, messages put out.
 
-Guarantee: what a record sets off enters the queue in the transaction that moves the checkpoint, and
-only from the live generation; a rebuild folds profiles and sends nothing.
+Guarantee: what a record sets off enters the queue, and the outbox of the topic ``webhooks``, in the
+transaction that moves the checkpoint, and only from the live generation; a rebuild folds profiles
+and sends nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from projections.kernel.projection import Output, Step
+from contracts.topics import WEBHOOKS
+from projections.kernel.projection import Output, RawOutput, Step
 from services.dispatcher import profiles
 from services.dispatcher.deliveries import NewMessage, enqueue
 from services.dispatcher.messages import message_of
-from services.dispatcher.working import WorkingSet, fold
+from services.dispatcher.working import Firing, WorkingSet, fold
 from services.runtime.postgres import Session
 from services.runtime.sealing import KeyRing, MasterKey
 
@@ -49,19 +51,35 @@ class Dispatcher:
         await profiles.load(session, self._keys, working, steps)
 
     def apply(self, working: WorkingSet, step: Step) -> Iterable[Output]:
-        """Fold one step; messages go out by the queue, not as outputs of the kernel."""
+        """Fold one step; which messages it puts out, ``write`` knows."""
         fold(working, step)
         return ()
 
-    async def write(self, session: Session, working: WorkingSet, *, live: bool) -> Sequence[Output]:
-        """Write profiles that changed and, when live, what was set off."""
+    async def write(
+        self, session: Session, working: WorkingSet, *, live: bool
+    ) -> Sequence[Output | RawOutput]:
+        """Write profiles that changed; when live, put out what was set off."""
         await profiles.write(session, working)
-        if live and working.firings:
-            messages = [message_of(firing) for firing in working.firings]
-            await enqueue(session, messages, first_wait_seconds=self._first_wait_seconds)
-            self._written(messages)
+        outputs = await self._put_out(session, working.firings) if live else ()
         working.end_batch()
-        return ()
+        return outputs
+
+    async def _put_out(self, session: Session, firings: Sequence[Firing]) -> list[RawOutput]:
+        fresh = await enqueue(
+            session,
+            [message_of(firing) for firing in firings],
+            first_wait_seconds=self._first_wait_seconds,
+        )
+        self._written(fresh)
+        return [
+            RawOutput(
+                topic=WEBHOOKS,
+                partition=message.partition,
+                customer=message.customer,
+                value=message.body,
+            )
+            for message in fresh
+        ]
 
     async def verify(self, session: Session) -> list[str]:
         """Check that every customer with a fact has a profile."""

@@ -1,23 +1,21 @@
-"""What the dispatcher's process hosts: the projection, a sender, and the outbox of the topic.
+"""What the dispatcher's process hosts: the projection, and a sender beside it.
 
-Guarantee: what was just committed is looked for at once; sender and outbox are kept running, and
-while either cannot work the process says that it is not ready, and why.
+Guarantee: what was just committed is sent at once; the sender is kept running, and while it cannot
+work the process says that it is not ready, and why.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from random import SystemRandom
 from typing import Final
 
 import structlog
 
 from contracts.definitions.endpoints import Endpoint
-from contracts.topics import WEBHOOKS
 from services.dispatcher.deliveries import EndpointKey, NewMessage, migrate_deliveries
 from services.dispatcher.endpoint_secrets import SecretStore
-from services.dispatcher.outbox import Outbox
 from services.dispatcher.projection import Dispatcher
 from services.dispatcher.retention import Retention
 from services.dispatcher.retry_schedule import first_wait_seconds
@@ -25,15 +23,14 @@ from services.dispatcher.sender import Sender
 from services.runtime.clock import SystemClock
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.egress import open_egress
-from services.runtime.kafka.consumer import Consumer
-from services.runtime.kafka.producer import Producer
 from services.runtime.sealing import MasterKey
 from services.runtime.settings import Settings
 
-ANNOUNCE_SECONDS: Final = 1.0
-"""How long after it was written an endpoint's message is announced with every commit: which commit
-was its own is not known, and a look too many costs little."""
 RESTART_SECONDS: Final = 1.0
+
+_written: ContextVar[frozenset[EndpointKey]] = ContextVar("_written", default=frozenset())
+"""Endpoints owed something by this task's transaction: a partition's batches are applied, and their
+commits told, by one task."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,22 +43,14 @@ class Dispatching:
         self.projection = Dispatcher(
             master,
             first_wait_seconds=first_wait_seconds(settings.webhook_retry_schedule),
-            written=self._wrote,
+            written=_note,
         )
         self._settings = settings
         self._secrets = SecretStore(master)
-        prefix = settings.topic_prefix
-        self._definitions = DefinitionsFollower(settings.kafka, prefix=prefix)
-        self._producer = Producer(settings.kafka, prefix=prefix, client_id="upshot-webhooks")
-        self._outbox = Outbox(
-            settings.postgres,
-            self._producer,
-            lambda: Consumer(settings.kafka, WEBHOOKS, prefix=prefix),
-        )
+        self._definitions = DefinitionsFollower(settings.kafka, prefix=settings.topic_prefix)
         self._sender: Sender | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
-        self._written: dict[EndpointKey, float] = {}
 
     async def start(self) -> None:
         """Bring the queue's schema up to date, then start sending and appending."""
@@ -79,11 +68,7 @@ class Dispatching:
             random=SystemRandom(),
         )
         retention = Retention(settings.postgres)
-        for name, run in (
-            ("sender", self._sender.run),
-            ("outbox", self._outbox.run),
-            ("retention", retention.run),
-        ):
+        for name, run in (("sender", self._sender.run), ("retention", retention.run)):
             self._tasks.append(asyncio.create_task(_kept_running(name, run), name=name))
 
     async def stop(self) -> None:
@@ -94,32 +79,27 @@ class Dispatching:
             await asyncio.wait(self._tasks)
         self._tasks.clear()
         await self._stack.aclose()
-        await self._producer.stop()
         await self._definitions.stop()
 
     def committed(self) -> None:
-        """Look for what was written a moment ago."""
-        if not self._written:
-            return
-        oldest = time.monotonic() - ANNOUNCE_SECONDS
-        if self._sender is not None:
-            self._sender.announce(self._written)
-        self._outbox.announce()
-        self._written = {key: at for key, at in self._written.items() if at >= oldest}
+        """Send what this task's transaction wrote."""
+        if (written := _written.get()) and self._sender is not None:
+            self._sender.announce(written)
+            _written.set(frozenset())
 
     def not_ready(self) -> list[str]:
         """Say why webhooks do not go out, a sentence each."""
-        troubles = (None if self._sender is None else self._sender.trouble, self._outbox.trouble)
-        return [f"webhooks: {trouble}" for trouble in troubles if trouble is not None]
-
-    def _wrote(self, messages: Sequence[NewMessage]) -> None:
-        now = time.monotonic()
-        for message in messages:
-            if (key := message.owed_to) is not None:
-                self._written[key] = now
+        trouble = None if self._sender is None else self._sender.trouble
+        return [] if trouble is None else [f"webhooks: {trouble}"]
 
     def _endpoint(self, key: EndpointKey) -> Endpoint | None:
         return self._definitions.catalogue.latest(key.workspace).endpoints.get(key.name)
+
+
+def _note(messages: Sequence[NewMessage]) -> None:
+    """Remember what a transaction writes until it is committed; one that failed costs a look."""
+    owed = {key for message in messages if (key := message.owed_to) is not None}
+    _written.set(_written.get() | owed)
 
 
 async def _kept_running(name: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contracts.topics import WEBHOOKS
+from projections.kernel.outbox import Relayed
 from services.dispatcher.deliveries import NewMessage, migrate_deliveries
 from services.dispatcher.projection import Dispatcher
 from services.dispatcher.working import WorkingSet
@@ -29,7 +33,10 @@ REVISION = 4
 MASTER = MasterKey(b"m" * 32)
 
 Sent = list[tuple[str, bytes, str, int]]
-"""Message id, body, endpoint or nothing, place: by customer, in their order."""
+"""Message id, body, endpoint and place of its delivery (or nothing and 0): by customer, in their
+order on the topic."""
+
+_relayed = msgspec.msgpack.Decoder(list[Relayed])
 
 over_histories = settings(
     max_examples=EXAMPLES,
@@ -76,20 +83,30 @@ def subject() -> Dispatcher:
     return Dispatcher(MASTER, first_wait_seconds=0, written=written)
 
 
-async def sent(conninfo: str) -> Sent:
-    """Read what stands in the queue, and empty it."""
+async def on_the_topic(build: Build[WorkingSet]) -> list[Relayed]:
+    """Read what stands in the outbox for the topic, in order of each partition."""
+    cursor = await build.session.execute(
+        "SELECT records FROM outbox ORDER BY partition, sequence_first"
+    )
+    relayed = [each for (row,) in await cursor.fetchall() for each in _relayed.decode(row)]
+    return [each for each in relayed if each.topic == WEBHOOKS]
+
+
+async def sent(conninfo: str, relayed: Sequence[Relayed]) -> Sent:
+    """Read what stands in the queue, and empty it; the topic gets the same, no more and no less."""
     session = await connect(conninfo, schema="deliveries")
     try:
         cursor = await session.execute(
-            "SELECT m.id::text, m.body, coalesce(d.endpoint, ''), u.place FROM messages m"
-            " JOIN unappended u ON u.message = m.id LEFT JOIN deliveries d ON d.message = m.id"
-            " ORDER BY m.workspace, m.customer, u.place, m.id"
+            "SELECT m.id::text, m.body, coalesce(d.endpoint, ''), coalesce(d.place, 0)"
+            " FROM messages m LEFT JOIN deliveries d ON d.message = m.id"
         )
         found: Sent = [(row[0], row[1], row[2], row[3]) for row in await cursor.fetchall()]
-        await session.execute("TRUNCATE messages, deliveries, unappended")
+        await session.execute("TRUNCATE messages, deliveries")
     finally:
         await session.close()
-    return found
+    assert Counter(each.value for each in relayed) == Counter(each[1] for each in found)
+    by_body = {each[1]: each for each in found}
+    return [by_body[each.value] for each in sorted(relayed, key=lambda each: each.key)]
 
 
 async def built(
@@ -101,7 +118,8 @@ async def built(
         await _run(build, log, seed, batch)
         assert await dispatcher.verify(build.session) == []
         rows = await build.rows()
-    return rows, await sent(conninfo)
+        relayed = await on_the_topic(build)
+    return rows, await sent(conninfo, relayed)
 
 
 async def _run(build: Build[WorkingSet], log: Log, seed: int | None, batch: int) -> None:
@@ -181,4 +199,4 @@ async def test_a_record_whose_rows_are_refused_is_a_dead_letter_and_sends_nothin
         await build.run(log)
 
         assert await build.count("dead_letters") == 1
-    assert await sent(ready) == []
+        assert await sent(ready, await on_the_topic(build)) == []

@@ -2,128 +2,212 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
+from contracts.events import CustomEvent
+from contracts.identifiers import CustomerId
+from contracts.partitioner import partition_of
 from contracts.topics import WEBHOOKS
+from projections.kernel import generations
+from projections.kernel.generations import Generation
+from projections.kernel.outbox import Relayed, encode_relayed
+from projections.kernel.reader import GenerationReader
 from services.dispatcher.deliveries import NewMessage
-from services.dispatcher.outbox import Outbox
-from services.runtime.kafka.consumer import Consumer
+from services.dispatcher.projection import Dispatcher
+from services.dispatcher.working import WorkingSet
+from services.runtime.definitions import DefinitionsFollower
 from services.runtime.kafka.producer import Outgoing, Producer
-from services.runtime.kafka.topics import ensure_topics
-from tests.support.deliveries import Queue, queue
+from services.runtime.postgres import connect
+from tests.support.deliveries import MASTER
+from tests.support.dispatching import PARTITIONS, Dispatching, dispatching, fresh_event
 from tests.support.eventually import eventually
 
-PARTITIONS = 1
+pytestmark = pytest.mark.timeout(120)
+
 APPEND_SECONDS = 10.0
+REBALANCE_SECONDS = 20.0
+
+
+def dispatcher() -> Dispatcher:
+    def written(_messages: Sequence[NewMessage]) -> None:
+        """Nobody sends here."""
+
+    return Dispatcher(MASTER, first_wait_seconds=0, written=written)
 
 
 class Topic:
-    """The topic of one test, and outboxes on it."""
+    """The topic of one test, and dispatchers that write to it."""
 
-    def __init__(self, kafka: str, prefix: str, deliveries: Queue, producer: Producer) -> None:
-        self.deliveries = deliveries
-        self._kafka = kafka
-        self._prefix = prefix
+    def __init__(self, system: Dispatching, generation: Generation, producer: Producer) -> None:
+        self.system = system
+        self._generation = generation
         self._producer = producer
 
-    def reader(self) -> Consumer:
-        return Consumer(self._kafka, WEBHOOKS, prefix=self._prefix)
-
-    async def append(self, messages: list[NewMessage]) -> None:
-        """Append as a process does that is killed before it writes down that it did."""
-        records = [Outgoing(each.customer.encode(), each.body) for each in messages]
-        await self._producer.append(WEBHOOKS, 0, records, deadline_seconds=APPEND_SECONDS)
-
-    async def bodies(self) -> list[bytes]:
-        consumer = self.reader()
-        await consumer.assign({0: 0})
-        found: list[bytes] = []
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[GenerationReader[WorkingSet]]:
+        """Run a dispatcher's reader until the block ends."""
+        system = self.system
+        definitions = DefinitionsFollower(system.kafka, prefix=system.prefix)
+        await definitions.start()
+        reader = GenerationReader(
+            dispatcher(),
+            self._generation,
+            kafka=system.kafka,
+            prefix=system.prefix,
+            conninfo=system.database,
+            definitions=definitions,
+            producer=self._producer,
+            committed=lambda: None,
+        )
         try:
-            end = (await consumer.end_offsets([0]))[0]
-            while len(found) < end:
-                found += [record.value for record in await consumer.poll(0, records_max=1_000)]
+            await reader.start()
+            yield reader
         finally:
-            await consumer.stop()
-        return found
+            await reader.stop()
+            await definitions.stop()
 
-    async def is_drained(self) -> bool:
-        cursor = await self.deliveries.session.execute("SELECT count(*) FROM unappended")
+    async def tell(self, customer: CustomerId, count: int) -> list[CustomEvent]:
+        told = [fresh_event() for _ in range(count)]
+        await self.system.tell(customer, *told)
+        return told
+
+    async def settle(self) -> None:
+        """Wait until everything told is applied and appended."""
+        await eventually(self._is_settled, REBALANCE_SECONDS)
+
+    async def _is_settled(self) -> bool:
+        if not await self.system.has_applied_everything():
+            return False
+        cursor = await self.system.session.execute("SELECT count(*) FROM dispatcher_g1.outbox")
         return await cursor.fetchone() == (0,)
 
-    @asynccontextmanager
-    async def outbox(self) -> AsyncGenerator[Outbox]:
-        """Run an outbox until the block ends."""
-        made = Outbox(self.deliveries.conninfo, self._producer, self.reader)
-        running = asyncio.create_task(made.run())
-        try:
-            yield made
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+    async def bodies(self) -> list[bytes]:
+        return [record.value for record in await self.system.on_the_topic()]
+
+    async def queued(self) -> list[bytes]:
+        """Bodies of the messages in the queue, as their causes stand in the log."""
+        cursor = await self.system.session.execute(
+            "SELECT m.body FROM deliveries.messages m JOIN deliveries.deliveries d"
+            " ON d.message = m.id ORDER BY d.place"
+        )
+        return [bytes(row[0]) for row in await cursor.fetchall()]
+
+    async def leave(self, customer: CustomerId, bodies: list[bytes], *, appended: int) -> None:
+        """Leave an outbox row as a relay does that is killed before it writes down an append."""
+        key = customer.encode()
+        target = partition_of(key, PARTITIONS)
+        records = [Outgoing(key, body) for body in bodies[:appended]]
+        await self._producer.append(WEBHOOKS, target, records, deadline_seconds=APPEND_SECONDS)
+        cursor = await self.system.session.execute(
+            "UPDATE dispatcher_g1.checkpoints SET progress = jsonb_set(progress, '{sequence}',"
+            " to_jsonb((progress->>'sequence')::bigint + %s)) WHERE partition = %s"
+            " RETURNING (progress->>'sequence')::bigint",
+            (len(bodies), target),
+        )
+        row = await cursor.fetchone()
+        assert row is not None, "the partition has a checkpoint"
+        first = int(row[0]) - len(bodies) + 1
+        relayed = [
+            Relayed(WEBHOOKS, target, first + ordinal, key, body)
+            for ordinal, body in enumerate(bodies)
+        ]
+        await self.system.session.execute(
+            "INSERT INTO dispatcher_g1.outbox (partition, sequence_first, records)"
+            " VALUES (%s, %s, %b)",
+            (target, first, encode_relayed(relayed)),
+        )
 
 
 @pytest.fixture(name="topic")
 async def _topic(kafka: str, topic_prefix: str, database: str) -> AsyncGenerator[Topic]:
-    await ensure_topics(kafka, prefix=topic_prefix, partitions=PARTITIONS)
-    producer = Producer(kafka, prefix=topic_prefix)
-    async with queue(database) as deliveries:
+    async with dispatching(kafka, topic_prefix, database) as system:
+        await system.endpoint("crm", "https://crm.example/")
+        spec = {"on": {"event": "order.completed"}, "endpoint": "crm"}
+        await system.define("distribution", "orders", spec)
+        producer = Producer(kafka, prefix=topic_prefix)
+        control = await connect(database)
+        projection = dispatcher()
         try:
-            yield Topic(kafka, topic_prefix, deliveries, producer)
+            generation = await generations.ensure_live(
+                control,
+                projection.name,
+                version=projection.version,
+                partitions=PARTITIONS,
+                migrations=projection.migrations,
+            )
+            yield Topic(system, generation, producer)
         finally:
+            await control.close()
             await producer.stop()
 
 
 async def test_messages_stand_on_the_topic_in_their_order(topic: Topic) -> None:
-    async with topic.outbox() as outbox:
-        first = await topic.deliveries.put("crm", 3)
-        outbox.announce()
-        second = await topic.deliveries.put(None, 3)
-        outbox.announce()
-        await eventually(topic.is_drained)
+    await topic.system.define("distribution", "topic", {"on": {"event": "order.completed"}})
+    customer = await topic.system.customer()
+    async with topic.reading():
+        told = await topic.tell(customer, 3)
+        await topic.settle()
+        told += await topic.tell(customer, 3)
+        await topic.settle()
 
-    assert await topic.bodies() == [each.body for each in (*first, *second)]
+    bodies = await topic.bodies()
+    assert [body for body in bodies if b'"name":"orders"' in body] == await topic.queued()
+    events = [event.event_id.encode() for event in told for _ in ("orders", "topic")]
+    assert all(event in body for event, body in zip(events, bodies, strict=True))
 
 
 async def test_what_a_killed_process_had_appended_is_passed_over(topic: Topic) -> None:
-    async with topic.outbox():
-        before = await topic.deliveries.put("crm")
-        await eventually(topic.is_drained)
-    messages = await topic.deliveries.put("crm", 5)
-    await topic.append(messages[:3])
+    customer = await topic.system.customer()
+    async with topic.reading():
+        await topic.tell(customer, 1)
+        await topic.settle()
+    before = await topic.bodies()
+    left = [b'{"id":"msg_%d"}' % number for number in range(5)]
+    await topic.leave(customer, left, appended=3)
 
-    async with topic.outbox():
-        await eventually(topic.is_drained)
+    async with topic.reading():
+        await topic.settle()
+        await topic.tell(customer, 1)
+        await topic.settle()
 
-    assert await topic.bodies() == [each.body for each in (*before, *messages)]
-
-
-async def test_two_outboxes_append_each_message_once(topic: Topic) -> None:
-    async with topic.outbox() as one, topic.outbox() as other:
-        messages: list[NewMessage] = []
-        for _ in range(20):
-            messages += await topic.deliveries.put("crm", 5)
-            one.announce()
-            other.announce()
-        await eventually(topic.is_drained)
-
-    assert await topic.bodies() == [each.body for each in messages]
+    bodies = await topic.bodies()
+    assert bodies[:-1] == [*before, *left]
+    assert bodies[-1] == (await topic.queued())[-1]
 
 
-async def test_an_outbox_goes_on_after_postgres_closed_its_session(topic: Topic) -> None:
-    async with topic.outbox() as outbox:
-        await topic.deliveries.put("crm")
-        await eventually(topic.is_drained)
-        await topic.deliveries.session.execute(
+async def test_two_readers_append_each_message_once(topic: Topic) -> None:
+    customers = [await topic.system.customer() for _ in range(10)]
+    told = 0
+    async with topic.reading():
+        for customer in customers:
+            told += len(await topic.tell(customer, 5))
+        async with topic.reading():
+            for customer in customers:
+                told += len(await topic.tell(customer, 5))
+            await topic.settle()
+        for customer in customers:
+            told += len(await topic.tell(customer, 5))
+        await topic.settle()
+
+    bodies = await topic.bodies()
+    assert len(bodies) == len(set(bodies)) == told
+    assert sorted(bodies) == sorted(await topic.queued())
+
+
+async def test_it_goes_on_after_postgres_closed_its_sessions(topic: Topic) -> None:
+    customer = await topic.system.customer()
+    async with topic.reading() as reader:
+        await topic.tell(customer, 1)
+        await topic.settle()
+        await topic.system.session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        await topic.deliveries.put("crm")
-        await eventually(topic.is_drained)
-        await eventually(lambda: outbox.trouble is None)
+        await topic.tell(customer, 1)
+        await topic.settle()
+        await eventually(lambda: not reader.not_ready())
 
     assert len(await topic.bodies()) == 2

@@ -91,6 +91,7 @@ class Queue:
             logical_time=datetime(2026, 11, 21, tzinfo=UTC),
             body=f'{{"offset":{self._offset},"name":"Zoë"}}'.encode(),
             endpoint=endpoint,
+            partition=0,
             place=self._offset,
         )
 
