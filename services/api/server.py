@@ -18,6 +18,7 @@ from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
 from services.api.log import Log
 from services.api.openapi import openapi_document
+from services.api.patience import keep_patience
 from services.api.progress import Progress
 from services.api.state import CHANGES_MAX, Api
 from services.api.table import ROUTES
@@ -82,6 +83,7 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
     """Everything that routes stand on, for as long as the block runs."""
     producer = Producer(settings.kafka, prefix=settings.topic_prefix, client_id="upshot-api")
     async with open_pool(settings.postgres, size_max=POOL_SIZE) as pool:
+        patience = asyncio.create_task(keep_patience(pool, settings.postgres), name="patience")
         relay = DefinitionsRelay(pool, producer)
         keys = KeyStore(pool)
         master = MasterKey.parse(settings.master_key.get_secret_value())
@@ -106,12 +108,15 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
             yield api
         finally:
             api.preparing.cancel()
+            patience.cancel()
             await relay.stop()
             await keys.stop()
             await api.log.stop()
             await producer.stop()
             with suppress(asyncio.CancelledError):
                 await api.preparing
+            with suppress(asyncio.CancelledError):
+                await patience
 
 
 async def _prepare(settings: Settings, relay: DefinitionsRelay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from services.runtime.postgres import POOL_WAIT_SECONDS
 from tests.integration.api_process import RunningApi, running_api
 from tests.support.eventually import eventually
 
@@ -36,8 +38,10 @@ async def test_requests_are_refused_with_retry_after_until_postgres_is_back(
     assert (await api.admin.get(path)).status == 200
     _allow_connections(postgres, database, allow=False)
 
-    away = await api.admin.get(path)
-    unknown_key = await api.admin.with_key("upshot_never_seen").get(path)
+    await eventually(lambda: api.api.pool.timeout < POOL_WAIT_SECONDS)
+    async with asyncio.timeout(POOL_WAIT_SECONDS / 2):
+        away = await api.admin.get(path)
+        unknown_key = await api.admin.with_key("upshot_never_seen").get(path)
     alive = await api.admin.get("/healthz")
     ready = await api.admin.get("/readyz")
     _allow_connections(postgres, database, allow=True)
