@@ -1,7 +1,7 @@
 """Operators' requests: written to the log, carried out by the processors, followed by their rows.
 
 Guarantee: a request that was answered stands on the topic ``operations``, which is the audit of who
-asked for what.
+asked for what. Of a projection one rebuild at a time is asked for.
 """
 
 from datetime import datetime
@@ -21,9 +21,11 @@ from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cu
 from services.api.projections import PROJECTION, TAG
 from services.api.routes import Answers, Body, PathParam, Route
 from services.runtime.kafka.producer import Outgoing
+from services.runtime.postgres import Session
+from services.runtime.problems import ProblemError, conflict
 
-APPEND_SECONDS: Final = 5.0
-"""Deadline of the append of a request."""
+APPEND_SECONDS: Final = 4.0
+"""Deadline of the append of a request: Postgres lets a transaction idle for 5 s."""
 GENERATION_MAX: Final = 2**31 - 1
 NEWEST: Final = "9999-12-31T00:00:00+00:00"
 
@@ -86,7 +88,13 @@ class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
 
 _INSERT: LiteralString = """
 INSERT INTO upshot.operations (id, projection, verb, requested_by, requested_at, state)
-VALUES (%s, %s, %s, %s, %s, 'requested') ON CONFLICT DO NOTHING"""
+VALUES (%s, %s, %s, %s, %s, 'requested')"""
+_LOCK_REBUILDS: LiteralString = (
+    "SELECT pg_advisory_xact_lock(hashtextextended('rebuild of ' || %s::text, 0))"
+)
+_UNDER_WAY: LiteralString = """
+SELECT id, state, progress ->> 'generation' FROM upshot.operations
+WHERE projection = %s AND verb = 'rebuild' AND state IN ('requested', 'running') LIMIT 1"""
 _FIND: LiteralString = """
 SELECT id, projection, verb, requested_by, requested_at, state, progress::text, report::text,
     ended_at
@@ -124,13 +132,32 @@ async def post_operation(call: Call) -> Reply:
         data=raw(request),
     )
     outgoing = Outgoing(document.projection.encode(), encode(record))
-    await call.api.producer.append(OPERATIONS, 0, [outgoing], deadline_seconds=APPEND_SECONDS)
     row = (operation, document.projection, document.verb, call.holder.key_id, at)
-    async with call.session() as session:
+    async with call.session() as session, session.transaction():
+        if document.verb == "rebuild":
+            await _check_alone(session, document.projection)
         await session.execute(_INSERT, row)
         found = await (await session.execute(_FIND, (operation,))).fetchone()
+        await call.api.producer.append(OPERATIONS, 0, [outgoing], deadline_seconds=APPEND_SECONDS)
     assert found is not None, "the row was written just now"
     return Reply(value=_view(found), status=202)
+
+
+async def _check_alone(session: Session, projection: str) -> None:
+    """Raise ``ProblemError`` 409 while a rebuild of the projection is under way."""
+    await session.execute(_LOCK_REBUILDS, (projection,))
+    found = await (await session.execute(_UNDER_WAY, (projection,))).fetchone()
+    if found is None:
+        return
+    operation, state, generation = found
+    how = f"is filling generation {generation}" if generation else f"is {state}"
+    raise ProblemError(
+        conflict(
+            f"A rebuild of {projection} is under way: {operation} {how}. `upshot projections` "
+            f"shows how far it is; `upshot drop {projection}` ends it.",
+            slug="rebuild-under-way",
+        )
+    )
 
 
 async def get_operation(call: Call) -> Reply:
@@ -209,7 +236,7 @@ ROUTES: tuple[Route, ...] = (
         answers=Answers(
             description="The request stands in the log.", kind=OperationView, status=202
         ),
-        problems=(503,),
+        problems=(409, 503),
         call=post_operation,
     ),
     Route(

@@ -100,6 +100,23 @@ async def test_a_request_stands_in_the_log_and_is_followed(
     assert asked.json()["id"].encode() in bytes(record.data)
 
 
+async def test_a_projection_has_one_rebuild_at_a_time(api: RunningApi) -> None:
+    rebuild = {"verb": "rebuild", "projection": "loyalty"}
+    ended = "UPDATE upshot.operations SET state = 'failed' WHERE id = %s"
+
+    both = await asyncio.gather(*(api.admin.post("/v1/operations", rebuild) for _ in range(2)))
+    other = await api.admin.post("/v1/operations", {**rebuild, "projection": "customers"})
+    verify = await api.admin.post("/v1/operations", {**rebuild, "verb": "verify"})
+    taken, refused = sorted(both, key=lambda answer: answer.status)
+    async with api.api.session() as session:
+        await session.execute(ended, (taken.json()["id"],))
+    again = await api.admin.post("/v1/operations", rebuild)
+
+    assert (taken.status, other.status, verify.status, again.status) == (202, 202, 202, 202)
+    assert (refused.status, refused.json()["key"]) == (409, "rebuild_under_way")
+    assert taken.json()["id"] in refused.json()["detail"]
+
+
 async def test_operations_are_paged_newest_first(api: RunningApi) -> None:
     document = {"verb": "verify", "projection": "loyalty"}
     made = [(await api.admin.post("/v1/operations", document)).json()["id"] for _ in range(3)]

@@ -138,3 +138,12 @@ def test_who_stops_looking_is_told_how_to_look_again(
     assert (shown.code, shown.out) == (1, "")
     assert "The operation op_1 goes on: `upshot projections`" in shown.err
     assert f"{door.url}/v1/operations/op_1" in shown.err
+
+
+def test_a_rebuild_beside_another_is_refused_in_words(upshot: CommandLine) -> None:
+    detail = "A rebuild of loyalty is under way: op_1 is filling generation 2."
+
+    with front_door(lambda _: refusal(409, "Conflict", detail)) as door:
+        shown = upshot(door, "rebuild", "loyalty")
+
+    assert (shown.code, shown.out, shown.err) == (1, "", f"Conflict: {detail}\n")
