@@ -1,16 +1,18 @@
-"""uvicorn's HTTP protocol with what it lacks: a deadline on receiving, and a bound on the head.
+"""uvicorn's HTTP protocol with what it lacks: deadlines, a bound on the head, answers in one write.
 
 Guarantee: a connection whose next request does not arrive in time, has too long a head or is not
 HTTP gets a problem document and is closed; so does one beyond ``CONNECTIONS_MAX``.
 """
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.gateway.bounds import CONNECTIONS_MAX, HEAD_BYTES_MAX, RECEIVE_SECONDS
+from services.gateway.replies import WHOLE_REPLY, Reply, problem_reply, spelled
 from services.runtime import problems
 from services.runtime.problems import Problem, new_request_id
 
@@ -28,6 +30,7 @@ class FrontDoorProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes: int = 0
     _in_head: bool = True
+    _is_receiving: bool = False
     _ended_request: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -44,29 +47,35 @@ class FrontDoorProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head that is not complete."""
+        """Count what belongs to a head that is not complete, and start or stop the clock."""
         self._ended_request = False
         super().data_received(data)
         if self._in_head and not self._ended_request and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._hang_up(_HEAD_TOO_LONG)
+        if self._is_receiving:
+            if self._deadline is None and not self.transport.is_closing():
+                self._start_clock()
+        elif self._ended_request:
+            self._stop_clock()
 
     def on_message_begin(self) -> None:
-        """Start the clock of a request on a connection that is kept."""
+        """Note that a request has begun; one that ends in the same data needs no clock."""
         super().on_message_begin()
-        if self._deadline is None:
-            self._start_clock()
+        self._is_receiving = True
 
     def on_headers_complete(self) -> None:
         """Note that what follows is body."""
         self._in_head = False
         super().on_headers_complete()
+        whole: dict[object, object] = {"send": partial(_send_whole, self.cycle)}
+        self.scope["extensions"] = {WHOLE_REPLY: whole}
 
     def on_message_complete(self) -> None:
-        """Stop the clock, and count the next head from nothing."""
+        """Count the next head from nothing."""
         self._in_head, self._ended_request, self._head_bytes = True, True, 0
-        self._stop_clock()
+        self._is_receiving = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -100,14 +109,22 @@ class FrontDoorProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         request_id = new_request_id()
-        body = problems.encode(problem, request_id)
-        headers = problems.problem_headers(problem, request_id)
-        phrase = HTTPStatus(problem.status).phrase
-        head = (
-            f"HTTP/1.1 {problem.status} {phrase}\r\n"
-            f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            + "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        reply = problem_reply(problem, request_id, {})
+        self.transport.write(spelled(reply, request_id, closing=True) + reply.body)
         self.transport.close()
+
+
+async def _send_whole(cycle: RequestResponseCycle, reply: Reply, request_id: str) -> None:
+    """Send a request's answer in one write: each write is a system call, and wakes the client."""
+    assert not cycle.response_started, "a request is answered once"
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    cycle.response_started = cycle.response_complete = True
+    head = spelled(reply, request_id, closing=not cycle.keep_alive)
+    cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + reply.body)
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

@@ -204,6 +204,29 @@ async def test_a_body_that_does_not_come_is_408(
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("rest", [b"POST", head("/v1/events", "Content-Length: 9") + b"{"])
+async def test_a_later_request_that_does_not_come_whole_is_408(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, rest: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "RECEIVE_SECONDS", 0.2)
+    body = encode(EVENT)
+    first = head("/v1/events", f"Content-Length: {len(body)}") + body
+
+    answer = await talk(gateway, first + rest)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+async def test_a_refusal_to_a_head_request_has_no_body(gateway: Gateway) -> None:
+    asked = b"HEAD /v1/events/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    answer = await talk(gateway, asked)
+
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert answer.endswith(b"connection: close\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
