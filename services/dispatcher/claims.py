@@ -13,6 +13,8 @@ from typing import Final, LiteralString
 from uuid import UUID
 
 import msgspec
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
 
 from contracts.codec import encode
 from contracts.webhooks import MESSAGE_PREFIX
@@ -76,6 +78,12 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     slow: dict[EndpointKey, float]
 
 
+Cursor = AsyncCursor[TupleRow]
+"""A statement's answer, still to be fetched."""
+Found = tuple[EndpointKey, Claimed | None]
+"""A delivery found due; None: it stands behind another of its line."""
+
+
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
     is_disabled: bool
     slot_at: datetime | None
@@ -124,26 +132,24 @@ WITH settled AS (
         max(at) FILTER (WHERE state = 'succeeded') AS succeeded_at,
         min(at) FILTER (WHERE state <> 'succeeded') AS failed_at
     FROM settled GROUP BY workspace, endpoint
-), marked AS (
-    UPDATE deliveries.endpoints e SET
-        last_success_at = coalesce(j.succeeded_at, e.last_success_at),
-        failing_since = CASE
-            WHEN j.succeeded_at IS NULL THEN coalesce(e.failing_since, j.failed_at)
-            WHEN j.failed_at > j.succeeded_at THEN j.failed_at
-        END,
-        disabled_at = CASE WHEN j.is_gone THEN clock_timestamp() ELSE e.disabled_at END,
-        disabled_reason = CASE WHEN j.is_gone THEN 'answered 410' ELSE e.disabled_reason END
-    FROM judged j
-    WHERE e.workspace = j.workspace AND e.name = j.endpoint
-        AND (j.is_gone OR j.failed_at IS NOT NULL OR e.failing_since IS NOT NULL
-            OR e.last_success_at IS NULL OR e.last_success_at < j.succeeded_at - interval '1 s')
 )
-SELECT workspace, endpoint, customer::text FROM settled WHERE state <> 'pending'"""
+UPDATE deliveries.endpoints e SET
+    last_success_at = coalesce(j.succeeded_at, e.last_success_at),
+    failing_since = CASE
+        WHEN j.succeeded_at IS NULL THEN coalesce(e.failing_since, j.failed_at)
+        WHEN j.failed_at > j.succeeded_at THEN j.failed_at
+    END,
+    disabled_at = CASE WHEN j.is_gone THEN clock_timestamp() ELSE e.disabled_at END,
+    disabled_reason = CASE WHEN j.is_gone THEN 'answered 410' ELSE e.disabled_reason END
+FROM judged j
+WHERE e.workspace = j.workspace AND e.name = j.endpoint
+    AND (j.is_gone OR j.failed_at IS NOT NULL OR e.failing_since IS NOT NULL
+        OR e.last_success_at IS NULL OR e.last_success_at < j.succeeded_at - interval '1 s')"""
 
 _FREE: LiteralString = """
 UPDATE deliveries.deliveries d SET behind = false
-FROM (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::uuid[]))
-    AS g (workspace, endpoint, customer)
+FROM (SELECT DISTINCT workspace, endpoint, customer FROM deliveries.deliveries WHERE id = ANY (%s))
+    AS g
 CROSS JOIN LATERAL (
     SELECT n.id FROM deliveries.deliveries n
     WHERE n.workspace = g.workspace AND n.endpoint = g.endpoint AND n.customer = g.customer
@@ -158,6 +164,8 @@ WITH due AS (
     SELECT d.id, d.workspace, d.endpoint, d.customer, d.place, a.is_ordered
     FROM unnest(%s::text[], %s::text[], %s::int[], %s::bool[])
         AS a (workspace, endpoint, wanted, is_ordered)
+    JOIN deliveries.endpoints o
+        ON o.workspace = a.workspace AND o.name = a.endpoint AND o.disabled_at IS NULL
     CROSS JOIN LATERAL (
         SELECT n.id, n.workspace, n.endpoint, n.customer, n.place FROM deliveries.deliveries n
         WHERE n.workspace = a.workspace AND n.endpoint = a.endpoint
@@ -209,54 +217,50 @@ async def show_life(session: Session, sender: int) -> None:
 async def exchange(
     session: Session, sender: int, settlements: Sequence[Settlement], wants: Sequence[Want]
 ) -> Exchange:
-    """Write down what became of attempts and claim new deliveries, in one transaction."""
-    async with session.transaction():
-        held = await _hold(session, {s.endpoint for s in settlements} | {w.endpoint for w in wants})
-        freed = await _settle(session, sender, settlements) if settlements else set[EndpointKey]()
-        gone = {each.endpoint for each in settlements if each.is_gone}
-        open_wants = [
-            want
-            for want in wants
-            if want.endpoint in held
-            and not held[want.endpoint].is_disabled
-            and want.endpoint not in gone
-        ]
-        granted, slow = _granted(open_wants, held)
-        found = await _claim(session, sender, granted) if granted else []
+    """Write down what became of attempts and claim new deliveries, in one transaction.
+
+    Its statements go to Postgres together; only where a rate is limited is an answer waited for.
+    """
+    async with session.pipeline(), session.transaction():
+        holding = await _hold(session, {each.endpoint for each in (*settlements, *wants)})
+        freeing = await _settle(session, sender, settlements) if settlements else None
+        held: dict[EndpointKey, _Held] = {}
+        granted, slow = wants, dict[EndpointKey, float]()
+        if any(want.rate_per_second is not None for want in wants):
+            held = await _held(holding)
+            granted, slow = _granted(wants, held)
+        claiming = await _claim(session, sender, granted) if granted else None
+        found = await _found(claiming) if held else []
         await _move_slots(session, granted, held, found)
-    full = {
-        want.endpoint
-        for want in granted
-        if sum(endpoint == want.endpoint for endpoint, _ in found) >= want.count
-    }
+    if not held:
+        found = await _found(claiming)
+    freed = [] if freeing is None else await freeing.fetchall()
+    counts = Counter(endpoint for endpoint, _ in found)
+    full = {want.endpoint for want in granted if counts[want.endpoint] >= want.count}
     return Exchange(
         claimed=[claimed for _, claimed in found if claimed is not None],
-        more=frozenset(full | freed),
+        more=frozenset(full | {EndpointKey(row[0], row[1]) for row in freed}),
         slow=slow,
     )
 
 
-async def _hold(session: Session, endpoints: Iterable[EndpointKey]) -> dict[EndpointKey, _Held]:
+async def _hold(session: Session, endpoints: Iterable[EndpointKey]) -> Cursor:
     """Lock the endpoints' rows, so that no two transactions judge one line at once."""
-    rows = await (await session.execute(_HOLD_ENDPOINTS, columns(sorted(endpoints)))).fetchall()
+    return await session.execute(_HOLD_ENDPOINTS, columns(sorted(endpoints)))
+
+
+async def _held(holding: Cursor) -> dict[EndpointKey, _Held]:
     return {
         EndpointKey(row[0], row[1]): _Held(is_disabled=row[2], slot_at=row[3], now=row[4])
-        for row in rows
+        for row in await holding.fetchall()
     }
 
 
-async def _settle(
-    session: Session, sender: int, settlements: Sequence[Settlement]
-) -> set[EndpointKey]:
-    told = encode(settlements).decode()
-    cursor = await session.execute(_SETTLE, (told, sender))
-    ended = await cursor.fetchall()
-    if not ended:
-        return set()
-    freed = await session.execute(
-        _FREE, ([row[0] for row in ended], [row[1] for row in ended], [row[2] for row in ended])
-    )
-    return {EndpointKey(row[0], row[1]) for row in await freed.fetchall()}
+async def _settle(session: Session, sender: int, settlements: Sequence[Settlement]) -> Cursor:
+    """Write results down; the answer names the endpoints where this made others due."""
+    await session.execute(_SETTLE, (encode(settlements).decode(), sender))
+    ended = [each.delivery for each in settlements if each.state != "pending"]
+    return await session.execute(_FREE, (ended,))
 
 
 def _granted(
@@ -269,7 +273,9 @@ def _granted(
         if want.rate_per_second is None:
             granted.append(want)
             continue
-        row = held[want.endpoint]
+        row = held.get(want.endpoint)
+        if row is None or row.is_disabled:
+            continue
         free = slots(row.slot_at, row.now, rate=want.rate_per_second, wanted=want.count)
         if free.count:
             granted.append(msgspec.structs.replace(want, count=free.count))
@@ -278,11 +284,8 @@ def _granted(
     return granted, slow
 
 
-async def _claim(
-    session: Session, sender: int, wants: Sequence[Want]
-) -> list[tuple[EndpointKey, Claimed | None]]:
-    """Claim; None stands for a delivery found due but behind another of its line."""
-    cursor = await session.execute(
+async def _claim(session: Session, sender: int, wants: Sequence[Want]) -> Cursor:
+    return await session.execute(
         _CLAIM,
         (
             *columns([want.endpoint for want in wants]),
@@ -292,25 +295,21 @@ async def _claim(
             LEASE_SECONDS,
         ),
     )
-    found: list[tuple[EndpointKey, Claimed | None]] = []
-    for (
-        delivery,
-        workspace,
-        name,
-        message,
-        is_behind,
-        attempts_made,
-        body,
-    ) in await cursor.fetchall():
-        endpoint = EndpointKey(workspace, name)
+
+
+async def _found(claiming: Cursor | None) -> list[Found]:
+    if claiming is None:
+        return []
+    found: list[Found] = []
+    for delivery, workspace, name, message, is_behind, made, body in await claiming.fetchall():
         claimed = Claimed(
             delivery=delivery,
-            endpoint=endpoint,
+            endpoint=EndpointKey(workspace, name),
             message=MESSAGE_PREFIX + message.hex,
             body=b"" if is_behind else body,
-            attempts_made=attempts_made,
+            attempts_made=made,
         )
-        found.append((endpoint, None if is_behind else claimed))
+        found.append((claimed.endpoint, None if is_behind else claimed))
     return found
 
 
@@ -318,7 +317,7 @@ async def _move_slots(
     session: Session,
     granted: Sequence[Want],
     held: dict[EndpointKey, _Held],
-    found: Sequence[tuple[EndpointKey, Claimed | None]],
+    found: Sequence[Found],
 ) -> None:
     started = Counter(endpoint for endpoint, claimed in found if claimed is not None)
     moves = [

@@ -64,7 +64,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
 async def load(session: Session, keys: KeyRing, working: WorkingSet, steps: Sequence[Step]) -> None:
     """Read the customers of these steps that are not in memory yet, and open what is sealed."""
     met = {(step.record.workspace, step.record.subject) for step in steps}
-    missing = sorted(met - working.customers.keys())
+    missing = sorted(key for key in met if key not in working.customers)
     if missing:
         cursor = await session.execute(
             _LOAD,
