@@ -8,6 +8,7 @@ process. A stream ends by itself, and browsers open it again.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 from psycopg.errors import UndefinedTable
@@ -102,31 +103,25 @@ async def _look(call: Call, place: str | None) -> NewActivity:
         return await new_activity(session, live.schema, call.workspace, place, limit=ENTRIES_MAX)
 
 
+_read = partial(Route, method="GET", tag=TAG, scopes=("customers:read",), projection="customers")
+
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
+    _read(
         path="/v1/activity",
-        tag=TAG,
         summary="List what happened in the workspace",
-        scopes=("customers:read",),
         query=(LIMIT, CURSOR),
         answers=Answers(description="Newest first.", kind=ActivityPage),
-        projection="customers",
         call=list_activity,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/activity/stream",
-        tag=TAG,
         summary="Follow what happens in the workspace",
-        scopes=("customers:read",),
         headers=(LAST_EVENT_ID,),
         answers=Answers(
             description="Server-sent events: `data` is an entry of the activity log. "
             "An event without `data` says only how far the stream is.",
             media=EVENT_STREAM,
         ),
-        projection="customers",
         call=stream_activity,
     ),
 )

@@ -5,10 +5,10 @@ Guarantee: the parameters a call sees were checked against the route's own table
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -45,6 +45,7 @@ LIMIT: Final = Param(
 
 Value = str | int | bool | datetime | tuple[str, ...]
 DocumentT = TypeVar("DocumentT", bound=Document)
+Row = TypeVar("Row")
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,9 +133,26 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return self.api.session()
 
 
-def page(rows: list[object], next_cursor: str | None) -> Reply:
+class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
+    """One page of a list, and where to go on (None at the end)."""
+
+    data: Sequence[Row]
+    next_cursor: str | None
+    object: Literal["list"] = "list"
+
+
+def page(rows: Sequence[Row], next_cursor: str | None = None) -> Reply:
     """A list as every list is answered."""
-    return Reply(value={"object": "list", "data": rows, "next_cursor": next_cursor})
+    return Reply(value=Page(data=rows, next_cursor=next_cursor))
+
+
+def page_of(
+    rows: Sequence[Row], limit: int, place: Callable[[Row], tuple[str | int, ...]]
+) -> Reply:
+    """The first ``limit`` rows; where one more was read, the place of the last to go on behind."""
+    if len(rows) <= limit:
+        return page(rows)
+    return page(rows[:limit], write_cursor(*place(rows[limit - 1])))
 
 
 def write_cursor(*parts: str | int) -> str:

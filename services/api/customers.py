@@ -1,29 +1,19 @@
 """Reading customers, their timelines, and events."""
 
+from functools import partial
 from typing import Final
-
-import msgspec
 
 from projections.customers import queries
 from projections.customers.queries import ActivityPage, CustomerProfile, EventPage, StoredEvent
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page
+from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page
 from services.api.people import CUSTOMER, known_customer
 from services.api.routes import Answers, Param, PathParam, Route
-from services.runtime.access import Scope
 
 TAG: Final = "Customers"
 EVENTS_TAG: Final = "Events"
 EVENT: Final = PathParam(
     name="event", description="Id of an event.", example="event_00000000000000000000000000000000"
 )
-
-
-class CustomerPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Customers with one address, the first created first."""
-
-    data: list[CustomerProfile]
-    next_cursor: str | None
-    object: str = "list"
 
 
 async def get_customer(call: Call) -> Reply:
@@ -46,7 +36,7 @@ async def list_customers(call: Call) -> Reply:
         found = await queries.find_customers_by_email(
             session, live.schema, call.workspace, email, limit=call.limit()
         )
-    return page(list(found), None)
+    return page(found)
 
 
 async def list_customer_activity(call: Call) -> Reply:
@@ -95,41 +85,32 @@ async def list_events(call: Call) -> Reply:
     return Reply(value=found)
 
 
-_READ: tuple[Scope, ...] = ("customers:read",)
+_read = partial(Route, method="GET", scopes=("customers:read",), projection="customers")
 
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
+    _read(
         path="/v1/customers",
         tag=TAG,
         summary="Find customers by email",
-        scopes=_READ,
         query=(
             Param(name="email", description="Compared without case.", required=True),
             LIMIT,
         ),
-        answers=Answers(description="The first created first.", kind=CustomerPage),
-        projection="customers",
+        answers=Answers(description="The first created first.", kind=Page[CustomerProfile]),
         call=list_customers,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/customers/{customer}",
         tag=TAG,
         summary="Read a customer",
-        scopes=_READ,
         path_params=(CUSTOMER,),
         answers=Answers(description="The profile as merged so far.", kind=CustomerProfile),
-        problems=(404,),
-        projection="customers",
         call=get_customer,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/customers/{customer}/activity",
         tag=TAG,
         summary="List a customer's timeline",
-        scopes=_READ,
         path_params=(CUSTOMER,),
         query=(
             Param(name="kind", description="Only entries of this kind."),
@@ -137,16 +118,12 @@ ROUTES: tuple[Route, ...] = (
             CURSOR,
         ),
         answers=Answers(description="Newest first.", kind=ActivityPage),
-        problems=(404,),
-        projection="customers",
         call=list_customer_activity,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/events",
         tag=EVENTS_TAG,
         summary="List events",
-        scopes=_READ,
         query=(
             Param(name="event", description="Only of this type."),
             Param(name="customer", description="Only of this customer: an id or a `source_id`."),
@@ -157,19 +134,14 @@ ROUTES: tuple[Route, ...] = (
             CURSOR,
         ),
         answers=Answers(description="Newest first, by when they occurred.", kind=EventPage),
-        projection="customers",
         call=list_events,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/events/{event}",
         tag=EVENTS_TAG,
         summary="Read an event with the outcome of its latest version",
-        scopes=_READ,
         path_params=(EVENT,),
         answers=Answers(description="The event as it stands.", kind=StoredEvent),
-        problems=(404,),
-        projection="customers",
         call=get_event,
     ),
 )

@@ -1,6 +1,7 @@
 """Deliveries: what is owed to endpoints, what became of it, and beginning it anew."""
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -12,12 +13,13 @@ from services.api.call import (
     CURSOR,
     LIMIT,
     Call,
+    Page,
     Reply,
     missing,
     page,
+    page_of,
     read_cursor,
     read_instant,
-    write_cursor,
 )
 from services.api.people import CUSTOMER, find_customer, known_customer
 from services.api.routes import Answers, Body, Param, PathParam, Route
@@ -39,14 +41,6 @@ EVENT = Param(name="event", description="Caused by this event.")
 FOR_CUSTOMER = Param(name="customer", description="Of this customer: an id or a `source_id`.")
 
 T = TypeVar("T")
-
-
-class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of deliveries, newest first."""
-
-    data: list[Delivery]
-    next_cursor: str | None
-    object: str = "list"
 
 
 class DeliveryView(Delivery, frozen=True, kw_only=True):
@@ -79,7 +73,7 @@ async def list_deliveries(call: Call) -> Reply:
         async with call.session() as session:
             customer = await find_customer(session, call.workspace, text)
         if customer is None:
-            return page([], None)
+            return page([])
     wanted = DeliveryFilter(
         endpoint=call.text("endpoint"),
         state=state,
@@ -104,11 +98,7 @@ async def _page(call: Call, wanted: DeliveryFilter) -> Reply:
         found = await queries.find_deliveries(
             session, call.workspace, wanted, limit=limit + 1, after=_after(call)
         )
-    last = None
-    if len(found) > limit:
-        end = found[limit - 1]
-        last = write_cursor(end.created_at.isoformat(), end.id)
-    return page(list(found[:limit]), last)
+    return page_of(found, limit, lambda each: (each.created_at.isoformat(), each.id))
 
 
 def _after(call: Call) -> After | None:
@@ -177,29 +167,21 @@ _FILTERS = (
     LIMIT,
     CURSOR,
 )
+_read = partial(Route, method="GET", tag=TAG, scopes=("customers:read",), projection="dispatcher")
 
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
+    _read(
         path="/v1/deliveries",
-        tag=TAG,
         summary="List deliveries",
-        scopes=("customers:read",),
         query=_FILTERS,
-        answers=Answers(description="Newest first.", kind=DeliveryPage),
-        projection="dispatcher",
+        answers=Answers(description="Newest first.", kind=Page[Delivery]),
         call=list_deliveries,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/deliveries/{delivery}",
-        tag=TAG,
         summary="Read a delivery with its attempts",
-        scopes=("customers:read",),
         path_params=(DELIVERY,),
         answers=Answers(description="The delivery.", kind=DeliveryView),
-        problems=(404,),
-        projection="dispatcher",
         call=get_delivery,
     ),
     Route(
@@ -210,7 +192,7 @@ ROUTES: tuple[Route, ...] = (
         scopes=("operations",),
         path_params=(DELIVERY,),
         answers=Answers(description="The delivery, pending again.", kind=Delivery),
-        problems=(404, 409),
+        problems=(409,),
         call=redrive_delivery,
     ),
     Route(
@@ -224,17 +206,12 @@ ROUTES: tuple[Route, ...] = (
         problems=(409,),
         call=redrive_deliveries,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/customers/{customer}/deliveries",
-        tag=TAG,
         summary="List a customer's deliveries",
-        scopes=("customers:read",),
         path_params=(CUSTOMER,),
         query=(STATE, LIMIT, CURSOR),
-        answers=Answers(description="Newest first.", kind=DeliveryPage),
-        problems=(404,),
-        projection="dispatcher",
+        answers=Answers(description="Newest first.", kind=Page[Delivery]),
         call=list_deliveries_of_customer,
     ),
 )

@@ -126,7 +126,6 @@ ROUTES: tuple[Route, ...] = (
         scopes=("definitions:read",),
         path_params=(ENDPOINT,),
         answers=Answers(description="Its state and success rate.", kind=EndpointView),
-        problems=(404,),
         call=get_endpoint,
     ),
     Route(
@@ -137,7 +136,6 @@ ROUTES: tuple[Route, ...] = (
         scopes=("definitions:write",),
         path_params=(ENDPOINT,),
         answers=Answers(description="The secret, this once.", kind=Rotated),
-        problems=(404,),
         call=rotate_endpoint,
     ),
     Route(
@@ -148,7 +146,6 @@ ROUTES: tuple[Route, ...] = (
         scopes=("definitions:write",),
         path_params=(ENDPOINT,),
         answers=Answers(description="Its state now.", kind=EndpointView),
-        problems=(404,),
         call=enable_endpoint,
     ),
 )

@@ -77,7 +77,6 @@ ROUTES: tuple[Route, ...] = (
         answers=Answers(
             description="The event stands in the log.", kind=EventAnswer, headers=(POSITION,)
         ),
-        problems=(404, 408),
         served_by="gateway",
     ),
     Route(
@@ -105,7 +104,6 @@ ROUTES: tuple[Route, ...] = (
         answers=Answers(
             description="What became of each, by index.", kind=BatchResults, headers=(POSITION,)
         ),
-        problems=(408,),
         served_by="gateway",
     ),
     Route(
@@ -119,7 +117,6 @@ ROUTES: tuple[Route, ...] = (
         answers=Answers(
             description="The customer as told.", kind=ChangedCustomerAnswer, headers=(POSITION,)
         ),
-        problems=(404, 408),
         served_by="gateway",
     ),
 )

@@ -5,7 +5,7 @@ types refer to is one component. A type that no rule covers is a fault of ours.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, get_args, get_origin
 
 import msgspec
 from msgspec import inspect
@@ -82,9 +82,9 @@ class SchemaWriter:
         }
 
     def _reference(self, kind: inspect.StructType) -> JsonObject:
-        name = kind.cls.__name__
+        name = _name_of(kind.cls)
         owner = self._owners.setdefault(name, kind.cls)
-        assert owner is kind.cls, f"two structs are called {name}"
+        assert owner == kind.cls, f"two structs are called {name}"
         if name not in self.components:
             self.components[name] = {}
             self.components[name] |= self._struct(kind)
@@ -102,8 +102,13 @@ class SchemaWriter:
         made: JsonObject = {"type": "object", "properties": properties, "required": required}
         if kind.forbid_unknown_fields:
             made["additionalProperties"] = False
-        text = " ".join((kind.cls.__doc__ or "").split())
-        return {"title": kind.cls.__name__, "description": text, **made}
+        text = " ".join(((get_origin(kind.cls) or kind.cls).__doc__ or "").split())
+        return {"title": _name_of(kind.cls), "description": text, **made}
+
+
+def _name_of(kind: type) -> str:
+    """Name of a struct; of a generic one with what it is of, as in KeyViewPage."""
+    return "".join(each.__name__ for each in (*get_args(kind), kind))
 
 
 def _union(options: list[JsonObject]) -> JsonObject:

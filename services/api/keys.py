@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from contracts.definitions.fields import Document, Instant
 from contracts.errors import refuse
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page_of, read_cursor
 from services.api.routes import Answers, Body, PathParam, Route
 from services.runtime.access import ADMIN_KEY_ID, SCOPES, Scope, digest_of, new_secret
 from services.runtime.postgres import Session
@@ -47,14 +47,6 @@ class MadeKey(KeyView, frozen=True, kw_only=True):
 
     workspace: str
     secret: str
-
-
-class KeyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of keys, oldest first."""
-
-    data: list[KeyView]
-    next_cursor: str | None
-    object: str = "list"
 
 
 class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +121,7 @@ async def list_keys(call: Call) -> Reply:
             )
             for row in await found.fetchall()
         ]
-    last = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return page(list(rows[:limit]), last)
+    return page_of(rows, limit, lambda key: (key.id,))
 
 
 async def delete_key(call: Call) -> Reply:
@@ -164,7 +155,7 @@ ROUTES: tuple[Route, ...] = (
         summary="List the workspace's keys",
         scopes=("admin",),
         query=(LIMIT, CURSOR),
-        answers=Answers(description="Without secrets.", kind=KeyPage),
+        answers=Answers(description="Without secrets.", kind=Page[KeyView]),
         call=list_keys,
     ),
     Route(
@@ -175,7 +166,7 @@ ROUTES: tuple[Route, ...] = (
         scopes=("admin",),
         path_params=(KEY,),
         answers=Answers(description="It is revoked.", kind=RevokedKey),
-        problems=(404, 409),
+        problems=(409,),
         call=delete_key,
     ),
 )

@@ -5,6 +5,7 @@ asked for what. Of a projection one rebuild at a time is asked for.
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final, Literal, LiteralString
 
 import msgspec
@@ -17,7 +18,7 @@ from contracts.codec import encode, raw
 from contracts.decimals import exact_number
 from contracts.definitions.fields import Document
 from contracts.topics import OPERATIONS, TOPICS
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.projections import PROJECTION, TAG
 from services.api.routes import Answers, Body, PathParam, Route
 from services.runtime.kafka.producer import Outgoing
@@ -60,14 +61,6 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     object: str = "operation"
 
 
-class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of operations, newest first."""
-
-    data: list[OperationView]
-    next_cursor: str | None
-    object: str = "list"
-
-
 class TopicView(msgspec.Struct, frozen=True, kw_only=True):
     """A topic of the log; ``end_offsets`` by partition."""
 
@@ -76,14 +69,6 @@ class TopicView(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     settings: dict[str, str]
     end_offsets: list[int]
-
-
-class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Every topic."""
-
-    data: list[TopicView]
-    next_cursor: str | None
-    object: str = "list"
 
 
 _INSERT: LiteralString = """
@@ -182,11 +167,7 @@ async def list_operations(call: Call) -> Reply:
     async with call.session() as session:
         rows = await (await session.execute(_LIST, values)).fetchall()
     views = [_view(row) for row in rows]
-    last = None
-    if len(views) > limit:
-        end = views[limit - 1]
-        last = write_cursor(end.requested_at.isoformat(), end.id)
-    return page(list(views[:limit]), last)
+    return page_of(views, limit, lambda each: (each.requested_at.isoformat(), each.id))
 
 
 def _view(row: tuple[object, ...]) -> OperationView:
@@ -222,8 +203,10 @@ async def list_topics(call: Call) -> Reply:
                 end_offsets=[ends[partition] for partition in range(partitions)],
             )
         )
-    return page(list(views), None)
+    return page(views)
 
+
+_read = partial(Route, method="GET", tag=TAG, scopes=("operations",))
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -236,37 +219,27 @@ ROUTES: tuple[Route, ...] = (
         answers=Answers(
             description="The request stands in the log.", kind=OperationView, status=202
         ),
-        problems=(409, 503),
+        problems=(409,),
         call=post_operation,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/operations",
-        tag=TAG,
         summary="List operations",
-        scopes=("operations",),
         query=(PROJECTION, LIMIT, CURSOR),
-        answers=Answers(description="Newest first.", kind=OperationPage),
+        answers=Answers(description="Newest first.", kind=Page[OperationView]),
         call=list_operations,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/operations/{operation}",
-        tag=TAG,
         summary="Read an operation's state, progress and report",
-        scopes=("operations",),
         path_params=(OPERATION,),
         answers=Answers(description="The operation.", kind=OperationView),
-        problems=(404,),
         call=get_operation,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/topics",
-        tag=TAG,
         summary="List the topics with settings and ends",
-        scopes=("operations",),
-        answers=Answers(description="As the log has them.", kind=TopicPage),
+        answers=Answers(description="As the log has them.", kind=Page[TopicView]),
         call=list_topics,
     ),
 )

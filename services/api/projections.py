@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final, LiteralString
 
 import msgspec
@@ -10,7 +11,7 @@ from psycopg import errors, sql
 from contracts.codec import decode_record
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.progress import Generation
 from services.api.routes import Answers, Param, PathParam, Route
 from services.runtime.postgres import Session
@@ -44,14 +45,6 @@ class ProjectionView(msgspec.Struct, frozen=True, kw_only=True):
     staleness_seconds: float
 
 
-class ProjectionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Every generation that stands, live ones first."""
-
-    data: list[ProjectionView]
-    next_cursor: str | None
-    object: str = "list"
-
-
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     """A record that a projection could not apply; ``record`` stands on a single one."""
 
@@ -64,14 +57,6 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     record_id: str | None
     type: str | None
     record: msgspec.Raw | str | None = None
-
-
-class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of dead letters, by projection and place."""
-
-    data: list[DeadLetterView]
-    next_cursor: str | None
-    object: str = "list"
 
 
 _GENERATIONS: LiteralString = """
@@ -101,7 +86,7 @@ async def list_projections(call: Call) -> Reply:
         stands = {each.schema: await _stands(session, each) for each in found}
     ends = await call.api.log.ends(CUSTOMER_EVENTS, range(call.api.settings.partitions))
     views = [await _projection(call, each, stands[each.schema], ends) for each in found]
-    return page(list(views), None)
+    return page(views)
 
 
 async def _stands(session: Session, generation: Generation) -> list[_Stand]:
@@ -175,11 +160,7 @@ async def list_dead_letters(call: Call) -> Reply:
             found += await _letters(call, session, live, start, limit + 1 - len(found))
             if len(found) > limit:
                 break
-    last = None
-    if len(found) > limit:
-        projection, partition, offset = _parts(found[limit - 1].id)
-        last = write_cursor(projection, partition, offset)
-    return page(list(found[:limit]), last)
+    return page_of(found, limit, lambda letter: _parts(letter.id))
 
 
 async def _letters(
@@ -257,37 +238,29 @@ def _letter(
     )
 
 
+_read = partial(Route, method="GET", tag=TAG, scopes=("operations",))
+
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
+    _read(
         path="/v1/projections",
-        tag=TAG,
         summary="List the projections with their lag",
-        scopes=("operations",),
-        answers=Answers(description="Every generation that stands.", kind=ProjectionPage),
+        answers=Answers(description="Every generation that stands.", kind=Page[ProjectionView]),
         call=list_projections,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/dead-letters",
-        tag=TAG,
         summary="List what could not be applied",
-        scopes=("operations",),
         query=(PROJECTION, LIMIT, CURSOR),
-        answers=Answers(description="Of the live generations.", kind=DeadLetterPage),
+        answers=Answers(description="Of the live generations.", kind=Page[DeadLetterView]),
         call=list_dead_letters,
     ),
-    Route(
-        method="GET",
+    _read(
         path="/v1/dead-letters/{id}",
-        tag=TAG,
         summary="Read a dead letter with its record",
-        scopes=("operations",),
         path_params=(
             PathParam(name="id", description="Id of a dead letter.", example="loyalty.3.1234"),
         ),
         answers=Answers(description="The dead letter.", kind=DeadLetterView),
-        problems=(404,),
         call=get_dead_letter,
     ),
 )

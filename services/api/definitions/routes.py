@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from contracts.definitions import KINDS, LATER_KINDS
 from contracts.errors import refuse
-from services.api.call import CURSOR, LIMIT, Call, Reply, missing, page, read_cursor, write_cursor
+from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page_of, read_cursor
 from services.api.definitions import store
 from services.api.definitions.compatibility import check_stored_events
 from services.api.definitions.documents import read_documents
@@ -25,7 +25,6 @@ from services.api.definitions.views import (
     Applied,
     Changed,
     Created,
-    DefinitionPage,
     DefinitionView,
     Deleted,
     Named,
@@ -206,8 +205,7 @@ async def list_definitions(call: Call) -> Reply:
         rows = await store.read_page(
             session, call.workspace, call.path["kind"], after=after, limit=limit + 1
         )
-    last = write_cursor(rows[limit - 1].name) if len(rows) > limit else None
-    return page([_view(row) for row in rows[:limit]], last)
+    return page_of([_view(row) for row in rows], limit, lambda view: (view.name,))
 
 
 async def list_revisions(call: Call) -> Reply:
@@ -220,8 +218,7 @@ async def list_revisions(call: Call) -> Reply:
         )
     if not rows and cursor is None:
         raise missing(" ".join(_key(call)))
-    last = write_cursor(rows[limit - 1].revision) if len(rows) > limit else None
-    return page([_view(row) for row in rows[:limit]], last)
+    return page_of([_view(row) for row in rows], limit, lambda view: (view.revision,))
 
 
 def _view(row: store.Revision) -> DefinitionView:
@@ -326,7 +323,7 @@ ROUTES: tuple[Route, ...] = (
         scopes=("definitions:read",),
         path_params=(KIND,),
         query=(LIMIT, CURSOR),
-        answers=Answers(description="By name.", kind=DefinitionPage),
+        answers=Answers(description="By name.", kind=Page[DefinitionView]),
         call=list_definitions,
     ),
     Route(
@@ -337,8 +334,7 @@ ROUTES: tuple[Route, ...] = (
         scopes=("definitions:read",),
         path_params=(KIND, NAME),
         query=(LIMIT, CURSOR),
-        answers=Answers(description="Newest first.", kind=DefinitionPage),
-        problems=(404,),
+        answers=Answers(description="Newest first.", kind=Page[DefinitionView]),
         call=list_revisions,
     ),
     Route(
@@ -353,7 +349,6 @@ ROUTES: tuple[Route, ...] = (
             kind=DefinitionView,
             headers=_REVISION_ANSWER,
         ),
-        problems=(404,),
         call=get_definition,
     ),
     Route(
@@ -371,7 +366,7 @@ ROUTES: tuple[Route, ...] = (
             kind=DefinitionView,
             headers=_REVISION_ANSWER,
         ),
-        problems=(404, 409),
+        problems=(409,),
         call=put_definition,
     ),
     Route(
@@ -383,7 +378,7 @@ ROUTES: tuple[Route, ...] = (
         path_params=(KIND, NAME),
         headers=(IF_MATCH,),
         answers=Answers(description="It stands no longer.", kind=Deleted),
-        problems=(404, 409),
+        problems=(409,),
         call=delete_definition,
     ),
 )

@@ -65,11 +65,3 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     revision: int
     deleted: bool = True
-
-
-class DefinitionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of definitions or of revisions."""
-
-    data: list[DefinitionView]
-    next_cursor: str | None
-    object: str = "list"
