@@ -26,7 +26,7 @@ from services.runtime.postgres import connect, migrate_control
 from services.runtime.sealing import MasterKey
 from tests.conformance.building import Build, KnownDefinitions, new_build
 from tests.conformance.histories import Told, histories, log_of
-from tests.conformance.logs import WORKSPACE, Log
+from tests.conformance.logs import PARTITIONS, WORKSPACE, Log
 
 EXAMPLES = 10
 REVISION = 4
@@ -187,6 +187,20 @@ def test_a_fact_sends_at_most_one_message_for_each_distribution(
         assert len({each[0] for each in messages}) == len(messages) <= 2 * len(told)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+async def test_a_fact_that_customers_of_one_partition_tell_at_once_sends_once(
+    ready: str, batch: int
+) -> None:
+    history = [
+        Told(customer=customer, event="order.completed", producer_id="a")
+        for customer in range(PARTITIONS + 1)
+    ]
+
+    _, messages = await built(ready, log_of(history, revision=REVISION), live=True, batch=batch)
+
+    assert len(messages) == 1
 
 
 async def test_a_record_whose_rows_are_refused_is_a_dead_letter_and_sends_nothing(
