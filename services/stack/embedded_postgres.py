@@ -13,7 +13,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ from pathlib import Path
 import psycopg
 
 from services.stack.errors import ServerFailedError, UnreachableFolderError
-from services.stack.process import POLL_SECONDS, Process, ProcessPlan, tail
+from services.stack.process import Process, ProcessPlan
 
 POSTGRES_MAJOR = 18
 SUPERUSER = "postgres"
@@ -35,7 +34,6 @@ SHARED_BUFFERS_MIN_BYTES = 128 * 1024**2
 MAX_WAL_BYTES = 16 * 1024**3  # smaller forces checkpoints under load: keys cost three times as much
 MAX_WAL_DISK_SHARE = 8  # of what is free on the disk
 INITDB_DEADLINE_SECONDS = 120
-READY_DEADLINE_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 2
 
 
@@ -76,20 +74,9 @@ def postgres_plan(
     return plan, f"host={sockets} user={SUPERUSER} dbname={SUPERUSER}"
 
 
-def wait_for_postgres(
-    process: Process, conninfo: str, deadline_seconds: float = READY_DEADLINE_SECONDS
-) -> None:
-    """Return once the server takes a connection.
-
-    Raises:
-        ServerFailedError: it ended, or took none within the deadline.
-    """
-    deadline = time.monotonic() + deadline_seconds
-    while not postgres_accepts(conninfo):
-        if process.exit_status() is not None or time.monotonic() > deadline:
-            msg = f"PostgreSQL did not start.\n{tail(process.plan.log_file)}"
-            raise ServerFailedError(msg)
-        time.sleep(POLL_SECONDS)
+def wait_for_postgres(process: Process, conninfo: str) -> None:
+    """Return once the server takes a connection; raises ``ServerFailedError``."""
+    process.wait_until(lambda: postgres_accepts(conninfo), "PostgreSQL")
 
 
 def postgres_accepts(conninfo: str) -> bool:

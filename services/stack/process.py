@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from services.stack.errors import ServerFailedError
+
 LEASH = Path(__file__).with_name("leash.py")
 STOP_DEADLINE_SECONDS = 15.0  # a clean stop takes 1 to 3; after this the child is killed
 KILL_DEADLINE_SECONDS = 10.0  # only a process stuck in the kernel takes longer
+READY_DEADLINE_SECONDS = 60.0  # a server is ready in 2; a machine with other work takes its time
 POLL_SECONDS = 0.02
 
 
@@ -86,6 +90,19 @@ class Process:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def wait_until(self, is_ready: Callable[[], bool], name: str) -> None:
+        """Return once the server that this child is says so.
+
+        Raises:
+            ServerFailedError: it ended, or was not ready within ``READY_DEADLINE_SECONDS``.
+        """
+        deadline = time.monotonic() + READY_DEADLINE_SECONDS
+        while not is_ready():
+            if self.exit_status() is not None or time.monotonic() > deadline:
+                msg = f"{name} did not start.\n{tail(self.plan.log_file)}"
+                raise ServerFailedError(msg)
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Ask for a clean stop, then insist."""
