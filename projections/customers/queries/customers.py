@@ -1,48 +1,33 @@
 """Finding customers by id, source_id or email."""
 
 import re
-from datetime import datetime
 from typing import Final, LiteralString
 
 import msgspec
 from psycopg import sql
 
-from contracts.events import Address
 from projections.customers.queries.answers import CustomerProfile
 from projections.customers.queries.pages import LIMIT_MAX, check_limit
+from projections.customers.store.customers import PROFILE_COLUMNS, ProfileColumns
 from projections.kernel import rows
 from services.runtime.postgres import Session
 
 _CUSTOMER_ID: Final = re.compile(r"cust_[0-9a-f]{32}", re.ASCII)
 
-_COLUMNS = sql.SQL("""customer::text, source_id, email, name, phone, description, birthdate,
-    birthday, address, metadata, created_at, updated_at""")
-_BY_ID: LiteralString = "SELECT {columns} FROM {table} WHERE workspace = %s AND customer = %s"
+_COLUMNS = PROFILE_COLUMNS + sql.SQL(", c.customer::text")
+_BY_ID: LiteralString = "SELECT {columns} FROM {table} c WHERE workspace = %s AND customer = %s"
 _BY_SOURCE_ID: LiteralString = (
-    "SELECT {columns} FROM {table} WHERE workspace = %s AND source_id = %s"
+    "SELECT {columns} FROM {table} c WHERE workspace = %s AND source_id = %s"
     " ORDER BY created_at, customer LIMIT 1"
 )
 _BY_EMAIL: LiteralString = (
-    "SELECT {columns} FROM {table} WHERE workspace = %s AND lower(email) = lower(%s)"
+    "SELECT {columns} FROM {table} c WHERE workspace = %s AND lower(email) = lower(%s)"
     " ORDER BY created_at, customer LIMIT %s"
 )
 
-_decode_address = msgspec.json.Decoder(Address).decode
 
-
-class _Row(msgspec.Struct, array_like=True, frozen=True):
+class _Row(ProfileColumns, array_like=True, frozen=True):
     customer: str
-    source_id: str | None
-    email: str | None
-    name: str | None
-    phone: str | None
-    description: str | None
-    birthdate: str | None
-    birthday: str | None
-    address: str | None
-    metadata: str
-    created_at: datetime
-    updated_at: datetime
 
 
 async def find_customer(
@@ -87,7 +72,7 @@ def _profile(row: _Row) -> CustomerProfile:
         description=row.description,
         birthdate=row.birthdate,
         birthday=row.birthday,
-        address=None if row.address is None else _decode_address(row.address),
+        address=row.decoded_address,
         metadata=msgspec.Raw(row.metadata.encode()),
         created_at=row.created_at,
         updated_at=row.updated_at,

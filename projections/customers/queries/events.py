@@ -5,17 +5,16 @@ A fact told for several customers stands at the one who holds it; what was withd
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import LiteralString
 
 import msgspec
 from psycopg import sql
 
 from contracts import codec
-from contracts.events import EMPTY_OBJECT, GoalType, LoyaltyMention, ReferralMention
 from contracts.identifiers import FactKey, event_id, fact_key, key_of_event_id
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
+from projections.customers.model import EventContent
 from projections.customers.queries.answers import (
     EventCustomer,
     EventPage,
@@ -74,19 +73,7 @@ _SAMPLE: LiteralString = (
 _FACT_END = "f" * 32
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says, as its row holds it."""
-
-    metadata: msgspec.Raw = EMPTY_OBJECT
-    goal_type: GoalType | None = None
-    goal_name: str | None = None
-    goal_value: Decimal | None = None
-    referral: ReferralMention | None = None
-    loyalty: LoyaltyMention | None = None
-    historical: bool = False
-
-
-_decode_content = codec.decoder(Content).decode
+_decode_content = codec.decoder(EventContent).decode
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):

@@ -9,6 +9,7 @@ from struct import Struct
 from typing import LiteralString
 
 import msgspec
+from psycopg import sql
 
 from contracts import codec
 from contracts.events import Address
@@ -19,11 +20,12 @@ from projections.kernel import binary
 from projections.kernel.projection import Step
 from services.runtime.postgres import Session
 
-_LOAD: LiteralString = """
-SELECT c.workspace, uuid_send(c.customer), c.source_id, c.email, c.name, c.phone, c.description,
-    c.birthdate, c.birthday, c.address, c.metadata, c.merged, c.created_at, c.updated_at
+PROFILE_COLUMNS = sql.SQL("""c.source_id, c.email, c.name, c.phone, c.description,
+    c.birthdate, c.birthday, c.address, c.metadata, c.created_at, c.updated_at""")
+_LOAD = sql.SQL("""
+SELECT {}, c.workspace, uuid_send(c.customer), c.merged
 FROM unnest(%s, %s) AS k (workspace, customer)
-JOIN customers c USING (workspace, customer)"""
+JOIN customers c USING (workspace, customer)""").format(PROFILE_COLUMNS)
 _COPY: LiteralString = """
 COPY customers (customer, created_at, updated_at, workspace, source_id, email, name, phone,
     description, birthdate, birthday, address, metadata, merged) FROM STDIN (FORMAT binary)"""
@@ -42,9 +44,9 @@ _fixed = Struct(">h i16s iq iq").pack
 _decode_address = msgspec.json.Decoder(Address).decode
 
 
-class _Row(msgspec.Struct, array_like=True, frozen=True):
-    workspace: str
-    customer: bytes
+class ProfileColumns(msgspec.Struct, array_like=True, frozen=True):
+    """``PROFILE_COLUMNS`` as read."""
+
     source_id: str | None
     email: str | None
     name: str | None
@@ -54,9 +56,19 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     birthday: str | None
     address: str | None
     metadata: str
-    merged: bytes | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def decoded_address(self) -> Address | None:
+        """The address as a value."""
+        return None if self.address is None else _decode_address(self.address)
+
+
+class _Row(ProfileColumns, array_like=True, frozen=True):
+    workspace: str
+    customer: bytes
+    merged: bytes | None
 
 
 async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
@@ -92,7 +104,7 @@ def _customer(row: _Row) -> CustomerRow:
             description=row.description,
             birthdate=row.birthdate,
             birthday=row.birthday,
-            address=None if row.address is None else _decode_address(row.address),
+            address=row.decoded_address,
             metadata=codec.decode_object(row.metadata.encode()),
         ),
     )

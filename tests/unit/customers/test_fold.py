@@ -15,9 +15,8 @@ from contracts.events import CustomEvent, EventData, EventWithdrawn, Profile, Pr
 from contracts.identifiers import FactKey, event_id, key_of_event_id
 from contracts.profiles import digest_of
 from contracts.versions import Change, Stored, resolve, withdraw
-from projections.customers.model import EventContent, EventRow, WorkingSet, apply
+from projections.customers.model import EventRow, WorkingSet, apply
 from projections.customers.model.working import CUSTOMERS_MAX
-from projections.customers.queries import events as event_queries
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.projection import Step
 
@@ -243,12 +242,6 @@ def test_memory_is_bounded_by_the_customers_met_last() -> None:
     assert partition.working.stored_customers == set(partition.working.customers)
     assert ("demo", f"cust_{9:032x}") not in partition.working.customers
     assert partition.working.entries == [] and partition.working.digests == {}
-
-
-def test_queries_read_the_content_that_the_model_writes() -> None:
-    read = event_queries.Content.__struct_fields__
-
-    assert read == EventContent.__struct_fields__
 
 
 def test_unset_deletions_do_not_show() -> None:
