@@ -5,6 +5,7 @@ Guarantee: an option that is not understood is refused; none is passed over in s
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 REVISION_MAX: Final = 2**53
 _QUERY_FIELDS_MAX: Final = 32
+_MEDIA_KEPT_MAX: Final = 64
+"""Spellings of Content-Type remembered; an application has one."""
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 
 
@@ -75,12 +78,17 @@ def content_type_of(headers: Headers) -> str:
     """
     for name, value in headers:
         if name == b"content-type":
-            media, _, parameters = value.decode("latin-1").lower().partition(";")
-            charset = parameters.replace('"', "").replace(" ", "").partition("charset=")[2]
-            if charset and charset.partition(";")[0] not in {"utf-8", "utf8"}:
-                raise ProblemError(problems.unsupported_media("The charset must be UTF-8."))
-            return media.strip()
+            return _media_of(value)
     return ""
+
+
+@lru_cache(maxsize=_MEDIA_KEPT_MAX)
+def _media_of(value: bytes) -> str:
+    media, _, parameters = value.decode("latin-1").lower().partition(";")
+    charset = parameters.replace('"', "").replace(" ", "").partition("charset=")[2]
+    if charset and charset.partition(";")[0] not in {"utf-8", "utf8"}:
+        raise ProblemError(problems.unsupported_media("The charset must be UTF-8."))
+    return media.strip()
 
 
 def _query(query: bytes, allowed: frozenset[str]) -> dict[str, str]:

@@ -27,7 +27,6 @@ from contracts.events import (
 from contracts.identifiers import (
     FACT_KEY_BYTES,
     EventId,
-    FactKey,
     WorkspaceName,
     event_id,
     fact_key,
@@ -78,9 +77,9 @@ class Stamp:
         self.revision: Final = revision
         self.accepted_at: Final = accepted_at
         self.historical: Final = historical
-        first = uuid7().hex
-        self._prefix: Final = f"{first[:8]}-{first[8:12]}-{first[12:16]}-{first[16:20]}-".encode()
-        self._counted: int = int(first[20:], 16) % _COUNTED_MAX
+        first = str(uuid7())
+        self._prefix: Final = first[:-_COUNTED_HEX].encode()
+        self._counted: int = int(first[-_COUNTED_HEX:], 16) % _COUNTED_MAX
         self._time: Final = encode(accepted_at)
         self._after_time: Final = b',"workspace":%s,"recordedtime":%s,"definitionsrevision":%d,' % (
             encode(workspace),
@@ -93,10 +92,11 @@ class Stamp:
         """The public id of the fact that an event tells; drawn where the producer names none."""
         body = admitted.body
         if not body.external_id:
-            key = fact_key(
-                self.workspace, body.event, external_id=None, producer_id=body.id or None
-            )
-            return event_id(FactKey(uuid7().bytes) if key is None else key)
+            if not body.id:
+                return EventId("event_" + uuid7().hex)
+            key = fact_key(self.workspace, body.event, external_id=None, producer_id=body.id)
+            assert key is not None, "the producer named the fact"
+            return event_id(key)
         known = self._facts.get(body.event)
         if known is None:
             known = self._facts[body.event] = _external_facts(self.workspace, body.event)

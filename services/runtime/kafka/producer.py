@@ -119,15 +119,10 @@ class Producer:
             async with asyncio.timeout(deadline_seconds):
                 for partition, each in records.items():
                     waiting[partition] = await self._send(client, topic, partition, each)
-                await asyncio.wait(
-                    [
-                        future
-                        for sent in waiting.values()
-                        if not isinstance(sent, Exception)
-                        for future, _ in sent
-                    ]
-                    or [_done()]
-                )
+                for sent in waiting.values():
+                    for future, _ in [] if isinstance(sent, Exception) else sent:
+                        if not future.done():  # most often one request is for all of them
+                            await asyncio.wait((future,))
         except TimeoutError:
             self._replace(client)
         outcomes = {partition: _outcome(topic, waiting.get(partition)) for partition in records}
@@ -236,12 +231,6 @@ def _outcome(
             return OutcomeUnknownError(f"{topic}: {error}")
         acks.append((_ack(future.result()), count))
     return acks
-
-
-def _done() -> asyncio.Future[object]:
-    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    future.set_result(None)
-    return future
 
 
 def _ack(metadata: object) -> Ack:

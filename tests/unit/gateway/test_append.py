@@ -78,6 +78,39 @@ async def test_what_comes_while_an_append_is_under_way_goes_together() -> None:
     ]
 
 
+async def test_what_comes_right_after_an_append_goes_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(append, "APPEND_INTERVAL_SECONDS", 0.05)
+    producer = GatedProducer()
+    appender = Appender(producer, "t")
+    producer.let_go()
+    await appender.append(0, told(b"a"))
+
+    rest = [appender.append(0, told(b"b"))]
+    await turn()
+    rest.append(appender.append(0, told(b"c")))
+    producer.let_go()
+    await asyncio.gather(*rest)
+
+    assert producer.groups == [{0: [b"a"]}, {0: [b"b", b"c"]}]
+
+
+async def test_much_that_waits_is_appended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append, "APPEND_INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(append, "APPEND_GROUP_BYTES_MIN", 10)
+    producer = GatedProducer()
+    appender = Appender(producer, "t")
+    producer.let_go()
+    await appender.append(0, told(b"a"))
+
+    producer.let_go()
+    async with asyncio.timeout(5):
+        await appender.append(0, told(b"x" * 10))
+
+    assert len(producer.groups) == 2
+
+
 async def test_a_broker_that_stands_still_holds_up_its_own_partitions_only() -> None:
     producer = GatedProducer()
     appender = Appender(producer, "t")
