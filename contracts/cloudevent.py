@@ -43,4 +43,4 @@ SEQUENCE_DIGITS = 20
 
 def spell_sequence(number: int) -> str:
     """Write a sequence number as the fixed-width text that stands in a record."""
-    return f"{number:0{SEQUENCE_DIGITS}d}"
+    return str(number).rjust(SEQUENCE_DIGITS, "0")

@@ -55,7 +55,11 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one record does to its fact: ``before`` stops counting, ``after`` starts to."""
+    """What one record does to its fact: ``before`` stops counting, ``after`` starts to.
+
+    ``stored`` is what is to be kept of the fact; None where nothing is: no other version can follow
+    and its content is not asked for.
+    """
 
     key: FactKey
     event_id: EventId
@@ -117,9 +121,8 @@ def resolve(
         keeps_content: keep the content of facts that cannot have a second version too.
     """
     if stored is None or stored.withdrawn:
-        return _first(
-            stored, incoming, key, recorded_at, at, offset, revision, keeps_content=keeps_content
-        )
+        kept = keeps_content or incoming.identified == "external"
+        return _first(stored, incoming, key, recorded_at, at, offset, revision, kept)
     if incoming.identified != "external":
         return _unchanged("duplicate", key, incoming, stored)
     if incoming.occurred_at is not None and incoming.occurred_at < stored.occurred_at:
@@ -177,25 +180,26 @@ def _first(
     at: datetime,
     offset: int,
     revision: int,
-    *,
-    keeps_content: bool,
+    kept: bool,  # noqa: FBT001 - by position: this is met by nearly every record
 ) -> Change:
     claimed = recorded_at if incoming.occurred_at is None else incoming.occurred_at
     counted_at = min(claimed, at)
+    ordinal = 1 if stored is None else stored.ordinal + 1
     deleted_at = None if incoming.deleted_at is UNSET else incoming.deleted_at
     content = incoming if incoming.profile is None else content_of(incoming)
-    kept = keeps_content or incoming.identified == "external"
-    now = Stored(
-        ordinal=1 if stored is None else stored.ordinal + 1,
-        occurred_at=claimed,
-        counted_at=counted_at,
-        deleted_at=deleted_at,
-        withdrawn=False,
-        revision=revision,
-        offset=offset,
-        content=codec.encode(content) if kept else None,
-    )
     event_id = EventId(incoming.event_id)
+    now = None
+    if kept or incoming.identified is not None:
+        now = Stored(
+            ordinal=ordinal,
+            occurred_at=claimed,
+            counted_at=counted_at,
+            deleted_at=deleted_at,
+            withdrawn=False,
+            revision=revision,
+            offset=offset,
+            content=codec.encode(content) if kept else None,
+        )
     if deleted_at is not None:
         return Change(
             key=key, event_id=event_id, outcome="deleted", before=None, after=None, stored=now
@@ -204,7 +208,7 @@ def _first(
         key=key,
         event_id=event_id,
         event=content.event,
-        ordinal=now.ordinal,
+        ordinal=ordinal,
         occurred_at=counted_at,
         revision=revision,
         content=content,
