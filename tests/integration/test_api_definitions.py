@@ -255,3 +255,21 @@ async def test_a_rotated_secret_is_another_revision(api: RunningApi) -> None:
     assert rotated.json()["secret"] != made["secret"]
     assert stands["revision"] == rotated.json()["revision"] == 2
     assert stands["spec"]["secret"] != made["spec"]["secret"]
+
+
+async def test_a_spec_too_large_for_the_log_is_refused_and_holds_nothing_up(
+    api: RunningApi,
+) -> None:
+    choices = [f"{n:03d}{'x' * 1997}" for n in range(1000)]
+    rule = {"id": "r", "on": {"event": "e"}, "points": 1}
+    large = {"earning_rules": [{**rule, "if": {"event": "metadata.a", "in": choices}}]}
+    event_type: dict[str, Any] = {"kind": "event_type", "name": "e", "spec": {}}
+    program = {"kind": "loyalty_program", "name": "large", "spec": large}
+
+    refused = await api.admin.post("/v1/definitions", [event_type, program])
+    taken = await api.admin.post("/v1/definitions", [event_type])
+
+    assert (refused.status, taken.status) == (400, 200)
+    assert [each["pointer"] for each in refused.json()["errors"]] == ["/1/spec"]
+    assert await api.api.relay.relayed(5)
+    assert (await api.admin.get("/readyz")).status == 200

@@ -9,18 +9,21 @@ from typing import Final
 
 import msgspec
 
-from contracts.codec import Json, JsonObject
+from contracts.codec import Json, JsonObject, encode
 from contracts.definitions import KINDS, Definition, parse_definition
 from contracts.definitions.checks import World as CheckedWorld
 from contracts.definitions.checks import check_against, references
 from contracts.definitions.event_types import EventType, compatible
-from contracts.errors import Fault, RefusedError, pointer_to
+from contracts.errors import Fault, RefusedError, pointer_to, refuse
 from services.api.definitions.differences import Difference, differences
 from services.api.definitions.sealed_fields import SealedFields, redacted
 from services.api.definitions.standing import Key, Standing, world_of
 
 DOCUMENTS_MAX: Final = 10_000
 """Documents of one apply."""
+SPEC_BYTES_MAX: Final = 512 * 1024
+"""Of one definition: the largest JSON Schema with room for its description, well below a record of
+the log."""
 
 _ORDER: Final = {kind: place for place, kind in enumerate(KINDS)}
 
@@ -134,6 +137,8 @@ def _change(workspace: str, document: Submitted, standing: Mapping[Key, Standing
     assert isinstance(document.spec, dict), "a definition that could be read is an object"
     was = standing.get((kind, name))
     place = pointer_to(pointer, "spec") if pointer else ""
+    if len(encode(document.spec)) > SPEC_BYTES_MAX:
+        raise refuse(place, "too-long", f"is longer than {SPEC_BYTES_MAX} bytes")
     spec, sealed = redacted(kind, document.spec, None if was is None else was.spec, place)
     if spec != document.spec:
         definition = parse_definition(kind, name, spec, pointer)

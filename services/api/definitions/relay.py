@@ -23,8 +23,8 @@ from services.runtime.logging import logger
 from services.runtime.postgres import DatabaseUnavailableError, Pool, Session, translated
 
 SOURCE: Final = "definitions"
-ROWS_MAX: Final = 500
-"""Revisions of one batch: a transaction is not held long, a batch stays below a record's limit."""
+ROWS_MAX: Final = 100
+"""Revisions of one batch, 50 MB at most: a broker takes them within ``APPEND_SECONDS``."""
 APPEND_SECONDS: Final = 3.0
 """Deadline of one append, below the time a session may stand idle in its transaction."""
 PAUSE_SECONDS: Final = 1.0
@@ -38,6 +38,7 @@ _MARK: LiteralString = """
 UPDATE upshot.definitions SET relayed = true
 FROM unnest(%s::text[], %s::bigint[]) AS done (workspace, revision)
 WHERE definitions.workspace = done.workspace AND definitions.revision = done.revision"""
+_OUTAGES: Final = (DatabaseUnavailableError, KafkaUnavailableError, OutcomeUnknownError)
 _log = logger(__name__)
 
 
@@ -94,8 +95,10 @@ class DefinitionsRelay:
             try:
                 while await self.relay_once() == ROWS_MAX:
                     pass
-            except (DatabaseUnavailableError, KafkaUnavailableError, OutcomeUnknownError) as error:
-                _log.warning("Revisions wait to be relayed.", reason=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - a relay that ended would hold all up unseen
+                is_ours = not isinstance(error, _OUTAGES)
+                reason = type(error).__name__
+                _log.warning("Revisions wait to be relayed.", reason=reason, exc_info=is_ours)
                 self.is_caught_up = False
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

@@ -13,6 +13,7 @@ from services.api.definitions import store
 from services.api.definitions.compatibility import check_stored_events
 from services.api.definitions.documents import read_documents
 from services.api.definitions.planning import (
+    SPEC_BYTES_MAX,
     BreaksOthersError,
     Change,
     Plan,
@@ -44,8 +45,6 @@ from services.runtime.problems import ProblemError, conflict
 
 RELAY_SECONDS: Final = 2.0
 """How long an answer waits for the log to have the revision; it is durable before."""
-SPEC_BYTES_MAX: Final = 512 * 1024
-"""Body of one definition: the largest JSON Schema with room for its description."""
 REVISION_HEADER: Final = "Upshot-Definitions-Revision"
 
 TAG: Final = "Definitions"
