@@ -55,11 +55,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one record does to its fact: ``before`` stops counting, ``after`` starts to.
-
-    ``stored`` is what is to be kept of the fact; None where nothing is: no other version can follow
-    and its content is not asked for.
-    """
+    """What one record does to its fact: ``before`` stops counting, ``after`` starts to."""
 
     key: FactKey
     event_id: EventId
@@ -188,18 +184,16 @@ def _first(
     deleted_at = None if incoming.deleted_at is UNSET else incoming.deleted_at
     content = incoming if incoming.profile is None else content_of(incoming)
     event_id = EventId(incoming.event_id)
-    now = None
-    if kept or incoming.identified is not None:
-        now = Stored(
-            ordinal=ordinal,
-            occurred_at=claimed,
-            counted_at=counted_at,
-            deleted_at=deleted_at,
-            withdrawn=False,
-            revision=revision,
-            offset=offset,
-            content=codec.encode(content) if kept else None,
-        )
+    now = Stored(
+        ordinal=ordinal,
+        occurred_at=claimed,
+        counted_at=counted_at,
+        deleted_at=deleted_at,
+        withdrawn=False,
+        revision=revision,
+        offset=offset,
+        content=codec.encode(content) if kept else None,
+    )
     if deleted_at is not None:
         return Change(
             key=key, event_id=event_id, outcome="deleted", before=None, after=None, stored=now
