@@ -24,7 +24,7 @@ CREATE TABLE facts (
     revision bigint NOT NULL,
     record_offset bigint NOT NULL,
     content text,
-    CONSTRAINT facts_have_one_row_a_customer PRIMARY KEY (customer, fact, workspace)
+    CONSTRAINT facts_have_one_row_a_customer PRIMARY KEY (workspace, customer, fact)
 );
 
 CREATE TABLE outbox (

@@ -5,7 +5,7 @@ CREATE TABLE profiles (
     customer uuid NOT NULL,
     created_at timestamptz NOT NULL,
     metadata jsonb NOT NULL,      -- the public part of the profile, which rules may test
-    CONSTRAINT profiles_have_one_row_a_customer PRIMARY KEY (customer, workspace)
+    CONSTRAINT profiles_have_one_row_a_customer PRIMARY KEY (workspace, customer)
 );
 
 CREATE TABLE members (
@@ -19,7 +19,7 @@ CREATE TABLE members (
     earned bigint NOT NULL,
     adjusted bigint NOT NULL,
     reversed bigint NOT NULL,
-    CONSTRAINT members_have_one_row_a_program PRIMARY KEY (customer, program, workspace),
+    CONSTRAINT members_have_one_row_a_program PRIMARY KEY (workspace, customer, program),
     CONSTRAINT members_conserve_points
         CHECK (earned + adjusted - reversed = available + pending + spent + expired)
 ) WITH (fillfactor = 50);         -- room to change a row beside itself, without its index
@@ -42,7 +42,7 @@ CREATE TABLE entries (
     place integer NOT NULL,       -- among the entries of one record
     transfers text NOT NULL,      -- [[debit, credit, points], …]
     drawn text,                   -- lots that points were taken from: [[lot, points], …]
-    CONSTRAINT entries_have_one_row_an_entry PRIMARY KEY (customer, entry, workspace)
+    CONSTRAINT entries_have_one_row_an_entry PRIMARY KEY (workspace, customer, entry)
 );
 
 CREATE TABLE lots (
@@ -56,6 +56,6 @@ CREATE TABLE lots (
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
     place integer NOT NULL,
-    CONSTRAINT lots_have_one_row_an_entry PRIMARY KEY (customer, lot, workspace),
+    CONSTRAINT lots_have_one_row_an_entry PRIMARY KEY (workspace, customer, lot),
     CONSTRAINT lots_keep_within_their_grant CHECK (remaining BETWEEN 0 AND granted)
 );
