@@ -50,9 +50,11 @@ _INSERT: LiteralString = (
 )
 _PENDING: LiteralString = """
 SELECT sequence_first, records FROM outbox WHERE partition = %s ORDER BY sequence_first"""
+_FLUSH_LATER: LiteralString = "SELECT set_config('synchronous_commit', 'off', false)"
 _RELAYS: LiteralString = "SELECT topic, target, next_offset FROM relays WHERE partition = %s"
 _EXPECT: LiteralString = """
-INSERT INTO relays (partition, topic, target, next_offset) VALUES (%s, %s, %s, %s)
+INSERT INTO relays (partition, topic, target, next_offset)
+SELECT %s, %s, %s, %s FROM set_config('synchronous_commit', 'on', true)
 ON CONFLICT ON CONSTRAINT relays_have_one_row_a_target DO NOTHING"""
 _RELAYED: LiteralString = """
 WITH done AS (DELETE FROM outbox WHERE partition = %(partition)s AND sequence_first = %(first)s)
@@ -154,7 +156,12 @@ class Relay:
         self._targets: dict[tuple[str, int], int] = {}
 
     async def recover(self) -> None:
-        """Append what an earlier owner left, passing over what it had appended after all."""
+        """Append what an earlier owner left, passing over what it had appended after all.
+
+        What was noted and lost with a crashed server is found again so; a note of what is appended
+        waits for no disk, therefore. That a target is used does wait: it says where to look.
+        """
+        await self._session.execute(_FLUSH_LATER)
         rows = await (await self._session.execute(_RELAYS, (self._partition,))).fetchall()
         self._targets = {(row[0], row[1]): row[2] for row in rows}
         found = await (await self._session.execute(_PENDING, (self._partition,))).fetchall()
