@@ -4,8 +4,14 @@ from functools import partial
 from typing import Final
 
 from projections.customers import queries
-from projections.customers.queries import ActivityPage, CustomerProfile, EventPage, StoredEvent
-from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page
+from projections.customers.queries import (
+    ActivityPage,
+    CustomerPage,
+    CustomerProfile,
+    EventPage,
+    StoredEvent,
+)
+from services.api.call import CURSOR, LIMIT, Call, Reply, missing
 from services.api.people import CUSTOMER, known_customer
 from services.api.routes import Answers, Param, PathParam, Route
 
@@ -34,9 +40,14 @@ async def list_customers(call: Call) -> Reply:
     async with call.session() as session:
         live = await call.api.progress.live(session, "customers")
         found = await queries.find_customers_by_email(
-            session, live.schema, call.workspace, email, limit=call.limit()
+            session,
+            live.schema,
+            call.workspace,
+            email,
+            limit=call.limit(),
+            cursor=call.text("cursor"),
         )
-    return page(found)
+    return Reply(value=found)
 
 
 async def list_customer_activity(call: Call) -> Reply:
@@ -95,8 +106,9 @@ ROUTES: tuple[Route, ...] = (
         query=(
             Param(name="email", description="Compared without case.", required=True),
             LIMIT,
+            CURSOR,
         ),
-        answers=Answers(description="The first created first.", kind=Page[CustomerProfile]),
+        answers=Answers(description="The first created first.", kind=CustomerPage),
         call=list_customers,
     ),
     _read(

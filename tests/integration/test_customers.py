@@ -114,9 +114,23 @@ async def test_a_profile_is_found_by_id_source_id_and_email(shop: Shop) -> None:
     assert codec.decode_json(by_id.metadata) == {"passport": "X1", "VIP": True}
     assert by_id.created_at == shop.log.now == by_id.updated_at
     assert await queries.find_customer(*shop.read, "alex@domain.io") == by_id
-    assert await queries.find_customers_by_email(*shop.read, " ALEX@domain.io ") == [by_id]
+    assert (await queries.find_customers_by_email(*shop.read, " ALEX@domain.io ")).data == [by_id]
     assert await queries.find_customer(*shop.read, KIM) is None
-    assert await queries.find_customers_by_email(*shop.read, "kim@domain.io") == []
+    assert (await queries.find_customers_by_email(*shop.read, "kim@domain.io")).data == []
+
+
+async def test_customers_who_share_an_email_are_paged(shop: Shop) -> None:
+    family = [customer_number(number) for number in range(1, 6)]
+    for customer in family:
+        await shop.knows(customer, SealedProfile(email="family@domain.io"))
+
+    first = await queries.find_customers_by_email(*shop.read, "family@domain.io", limit=3)
+    rest = await queries.find_customers_by_email(
+        *shop.read, "family@domain.io", limit=2, cursor=first.next_cursor
+    )
+
+    assert [each.id for each in first.data + rest.data] == family
+    assert rest.next_cursor is None
 
 
 async def test_nobody_is_found_in_another_workspace(shop: Shop) -> None:

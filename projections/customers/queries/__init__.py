@@ -8,6 +8,7 @@ from projections.customers.queries.activity import activity, new_activity, works
 from projections.customers.queries.answers import (
     ActivityEntry,
     ActivityPage,
+    CustomerPage,
     CustomerProfile,
     EventCustomer,
     EventPage,
@@ -22,6 +23,7 @@ __all__ = [
     "LIMIT_MAX",
     "ActivityEntry",
     "ActivityPage",
+    "CustomerPage",
     "CustomerProfile",
     "EventCustomer",
     "EventPage",

@@ -81,6 +81,14 @@ class ActivityEntry(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["activity"] = "activity"
 
 
+class CustomerPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Customers, the first created first, and where to go on (None at the end)."""
+
+    data: list[CustomerProfile]
+    next_cursor: str | None
+    object: Literal["list"] = "list"
+
+
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Events, newest first, and where to go on (None at the end)."""
 

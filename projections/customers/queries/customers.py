@@ -6,8 +6,15 @@ from typing import Final, LiteralString
 import msgspec
 from psycopg import sql
 
-from projections.customers.queries.answers import CustomerProfile
-from projections.customers.queries.pages import LIMIT_MAX, check_limit
+from projections.customers.queries.answers import CustomerPage, CustomerProfile
+from projections.customers.queries.pages import (
+    FAR_PAST,
+    LIMIT_MAX,
+    CustomersEnd,
+    check_limit,
+    read_cursor,
+    write_cursor,
+)
 from projections.customers.store.customers import PROFILE_COLUMNS, ProfileColumns
 from projections.kernel import rows
 from services.runtime.postgres import Session
@@ -22,7 +29,7 @@ _BY_SOURCE_ID: LiteralString = (
 )
 _BY_EMAIL: LiteralString = (
     "SELECT {columns} FROM {table} c WHERE workspace = %s AND lower(email) = lower(%s)"
-    " ORDER BY created_at, customer LIMIT %s"
+    " AND (created_at, customer) > (%s, %s) ORDER BY created_at, customer LIMIT %s"
 )
 
 
@@ -48,11 +55,25 @@ async def find_customer(
 
 
 async def find_customers_by_email(
-    session: Session, schema: str, workspace: str, email: str, *, limit: int = LIMIT_MAX
-) -> list[CustomerProfile]:
+    session: Session,
+    schema: str,
+    workspace: str,
+    email: str,
+    *,
+    limit: int = LIMIT_MAX,
+    cursor: str | None = None,
+) -> CustomerPage:
     """Find who has an email in the profile, whatever its case; the first created first."""
+    check_limit(limit)
+    end = read_cursor(cursor, CustomersEnd, CustomersEnd(FAR_PAST, "0" * 32))
     query = sql.SQL(_BY_EMAIL).format(columns=_COLUMNS, table=sql.Identifier(schema, "customers"))
-    return await _find(session, query, (workspace, email.strip(), check_limit(limit)))
+    place = (end.created_at, end.customer)
+    found = await _find(session, query, (workspace, email.strip(), *place, limit + 1))
+    last = found[limit - 1] if len(found) > limit else None
+    ended = None
+    if last is not None:
+        ended = write_cursor(CustomersEnd(last.created_at, rows.customer_uuid(last.id)))
+    return CustomerPage(data=found[:limit], next_cursor=ended)
 
 
 async def _find(

@@ -50,6 +50,13 @@ class NextPlace(msgspec.Struct, frozen=True, array_like=True):
     number: int
 
 
+class CustomersEnd(msgspec.Struct, frozen=True, array_like=True, tag="customers"):
+    """Where a page of customers ended: when the last one was created, and its digits."""
+
+    created_at: datetime
+    customer: str
+
+
 class StreamEnd(msgspec.Struct, frozen=True, array_like=True, tag="stream"):
     """Where a stream of the workspace's activity stands: a place a partition, from partition 0."""
 
@@ -58,8 +65,8 @@ class StreamEnd(msgspec.Struct, frozen=True, array_like=True, tag="stream"):
 
 _UNREADABLE: Final = (ValueError, binascii.Error, msgspec.DecodeError)
 
-End = EventsEnd | TimelineEnd | ActivityEnd | StreamEnd
-E = TypeVar("E", EventsEnd, TimelineEnd, ActivityEnd, StreamEnd)
+End = EventsEnd | TimelineEnd | ActivityEnd | CustomersEnd | StreamEnd
+E = TypeVar("E", EventsEnd, TimelineEnd, ActivityEnd, CustomersEnd, StreamEnd)
 
 
 def write_cursor(end: End) -> str:
@@ -109,9 +116,9 @@ def _read(cursor: str, kind: type[E]) -> E:
 
 def _check_bounds(end: End) -> None:
     match end:
-        case EventsEnd(occurred_at=at, fact=fact):
-            bytes.fromhex(fact)
-            in_bounds = at.tzinfo is not None and len(fact) == len("0" * 32)
+        case EventsEnd(at, digits) | CustomersEnd(at, digits):
+            bytes.fromhex(digits)
+            in_bounds = at.tzinfo is not None and len(digits) == len("0" * 32)
         case TimelineEnd(offset=offset, number=number):
             in_bounds = 0 <= offset <= OFFSET_END and 0 <= number < 2**15
         case ActivityEnd(recorded_at=at, partition=partition, offset=offset, number=number):
