@@ -1,10 +1,9 @@
-"""Where something stands: positions (topic, partition, offset) and places within a partition.
+"""Where a record stands in the log: its position (topic, partition, offset).
 
 Guarantee: a position's text form reads back as the same position.
 """
 
 import re
-from datetime import datetime
 
 import msgspec
 
@@ -20,17 +19,6 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where in a partition something happened: at a record, or at an instant just before one.
-
-    ``at`` is the logical time of the partition there.
-    """
-
-    partition: int
-    offset: int
-    at: datetime
 
 
 def parse_position(text: str) -> Position:

@@ -37,7 +37,7 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table
         case UndefinedTable():
             return unavailable("The read model is not there yet.")
         case DatabaseUnavailableError() | KafkaUnavailableError() | RevisionAheadError():
-            return unavailable("A store does not answer at present; nothing was changed.")
+            return unavailable("A store does not answer; a change may or may not have been made.")
         case OutcomeUnknownError():
             return outcome_unknown()
         case _:

@@ -4,6 +4,7 @@ Guarantee: every question has a deadline; a client that did not answer is replac
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +16,8 @@ from services.runtime.settings import Settings
 
 ASK_SECONDS: Final = 3.0
 """How long one question to the broker may take."""
+AWAY_SECONDS: Final = 1.0
+"""After a question without an answer the next are refused for so long, not asked one by one."""
 PROBE_WAIT_MS: Final = 500
 """How long to wait for the one record that is looked at."""
 
@@ -26,6 +29,7 @@ class Log:
         self._settings = settings
         self._clients: dict[str, Consumer] = {}
         self._asking = asyncio.Lock()
+        self._away_until = 0.0
 
     async def ends(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """Offset after the last record of each partition.
@@ -34,12 +38,15 @@ class Log:
             KafkaUnavailableError: no broker answered in time.
         """
         async with self._asking:
+            if time.monotonic() < self._away_until:
+                raise KafkaUnavailableError(topic)
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     client = await self._client(topic)
                     return await client.end_offsets(partitions)
             except (TimeoutError, KafkaUnavailableError) as error:
                 await self._drop(topic)
+                self._away_until = time.monotonic() + AWAY_SECONDS
                 raise KafkaUnavailableError(topic) from error
 
     async def appended_at(self, topic: str, offsets: Mapping[int, int]) -> dict[int, datetime]:

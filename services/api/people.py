@@ -19,9 +19,6 @@ SELECT customer::text FROM upshot.customer_keys WHERE workspace = %s AND custome
 _BY_SOURCE_ID: LiteralString = """
 SELECT customer::text FROM upshot.identities
 WHERE workspace = %s AND kind = 'source_id' AND value = %s"""
-_BY_EMAIL: LiteralString = """
-SELECT customer::text FROM upshot.identities
-WHERE workspace = %s AND kind = 'email' AND value = %s"""
 
 
 async def find_customer(session: Session, workspace: str, text: str) -> CustomerId | None:
@@ -39,11 +36,6 @@ async def known_customer(session: Session, workspace: str, text: str) -> Custome
     if found is None:
         raise missing("such customer")
     return found
-
-
-async def find_by_email(session: Session, workspace: str, email: str) -> CustomerId | None:
-    """The customer that an address identifies, compared as the gateway normalises it."""
-    return await _one(session, _BY_EMAIL, workspace, email.strip().lower())
 
 
 async def _one(
