@@ -15,7 +15,9 @@ Guarantee: the process is ready only while every partition it owns moves.
 
 import asyncio
 import gc
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -48,6 +50,9 @@ W = TypeVar("W")
 WATCH_SECONDS = 0.5
 """How often the process looks for new generations and operations."""
 START_RETRY_SECONDS = 1.0
+CRASH_SECONDS = 5.0
+"""A crashed process is gone after this long. Faust's orderly end can take a minute; what is
+committed needs no farewell, and whoever restarts the process waits for its exit."""
 GC_THRESHOLD = 100_000
 """Allocations between collections: a batch makes many values and no cycles, and each collection
 while one is held walks all of them (a third of the time at Python's default of 700)."""
@@ -193,10 +198,18 @@ class Processor(Service, Generic[W]):
             await self._control.close()
         await self._health.__aexit__(None, None, None)
 
+    async def crash(self, reason: BaseException) -> None:
+        """Be ready no more at once, and gone soon."""
+        self._running = False
+        leaving = threading.Timer(CRASH_SECONDS, os._exit, (1,))
+        leaving.daemon = True
+        leaving.start()
+        await super().crash(reason)
+
     def not_ready(self) -> list[str]:
         """Say why this process cannot do its work, a sentence each."""
         if not self._running:
-            return [f"{self._projection.name} is starting"]
+            return [f"{self._projection.name} is starting or ending"]
         reasons = [each for reader in self._readers.values() for each in reader.not_ready()]
         return [*self._definitions.not_understood, *reasons, *self._workload.not_ready()]
 
