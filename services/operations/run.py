@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from pydantic import SecretStr
 from rich.console import Console
 
+from services.operations.errors import FAILURE
 from services.operations.story import Story
 from services.runtime.access import ensure_admin_key, new_secret
 from services.runtime.kafka.errors import KafkaUnavailableError, TopicMismatchError
@@ -75,9 +76,32 @@ async def run(settings: Settings) -> int:
     except asyncio.CancelledError:
         console.print("Stopped. The data folder keeps everything for the next start.")
     except START_ERRORS as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        return 1
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            _explained(error), style="red", markup=False
+        )
+        return FAILURE
     return 0
+
+
+def _explained(error: Exception) -> str:
+    """Spell out why a start failed, and what to do."""
+    match error:
+        case KafkaUnavailableError():
+            return f"Kafka does not answer ({error}). Start it, or name another by UPSHOT_KAFKA."
+        case DatabaseUnavailableError():
+            return (
+                f"PostgreSQL does not answer ({error}). Start it, or name another by "
+                "UPSHOT_POSTGRES."
+            )
+        case TopicMismatchError():
+            return (
+                f"Topics have other settings than Upshot needs: {error}. Change them, or name "
+                "another cluster by UPSHOT_KAFKA."
+            )
+        case MigrationChangedError():
+            return f"The migration {error} was edited after it ran. Put it back as it was."
+        case _:
+            return str(error)
 
 
 def _cancel_once(work: asyncio.Future[None], console: Console) -> Callable[[], None]:

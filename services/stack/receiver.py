@@ -71,7 +71,8 @@ class Receiver:
             routes=[
                 Route(PATH, self._take, methods=["POST"]),
                 Route("/", self._list),
-            ]
+            ],
+            max_body_size=BODY_BYTES_MAX,
         )
         self._server = _Server(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")

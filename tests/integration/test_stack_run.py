@@ -76,6 +76,18 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
     assert f"Port {port} is taken; choose another by UPSHOT_PORT." in upshot.output
 
 
+def test_an_absent_server_is_a_sentence(tmp_path: Path) -> None:
+    away = f"{LOOPBACK}:{free_port()}"
+    settings = {"UPSHOT_KAFKA": away, "UPSHOT_POSTGRES": f"postgresql://{away}/upshot"}
+
+    upshot = start_upshot(tmp_path / "data", settings)
+
+    assert upshot.stop_by_itself() == 1
+    assert "Kafka does not answer" in upshot.output
+    assert "name another by UPSHOT_KAFKA" in upshot.output
+    assert "Traceback" not in upshot.output
+
+
 def test_production_names_what_it_needs(tmp_path: Path) -> None:
     upshot = start_upshot(tmp_path / "data", {"UPSHOT_MODE": "production"})
 
