@@ -28,7 +28,7 @@ from tests.support.eventually import eventually
 pytestmark = pytest.mark.timeout(120)
 
 APPEND_SECONDS = 10.0
-REBALANCE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0  # within a second on a machine that does nothing else
 
 
 def dispatcher() -> Dispatcher:
@@ -76,7 +76,7 @@ class Topic:
 
     async def settle(self) -> None:
         """Wait until everything told is applied and appended."""
-        await eventually(self._is_settled, REBALANCE_SECONDS)
+        await eventually(self._is_settled, SETTLE_SECONDS)
 
     async def _is_settled(self) -> bool:
         if not await self.system.has_applied_everything():
