@@ -6,7 +6,7 @@ asked for what. Of a projection one rebuild at a time is asked for.
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Final, Literal, LiteralString
+from typing import Annotated, Final, LiteralString
 
 import msgspec
 from pydantic import BeforeValidator, Field
@@ -20,7 +20,7 @@ from contracts.definitions.fields import Document
 from contracts.topics import OPERATIONS, TOPICS
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.projections import PROJECTION, TAG
-from services.api.routes import Answers, Body, PathParam, Route
+from services.api.routes import Answers, Body, PathParam, Projection, Route
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import Session
 from services.runtime.problems import ProblemError, conflict
@@ -40,7 +40,7 @@ class OperationDocument(Document):
     """
 
     verb: OperationVerb
-    projection: Literal["customers", "loyalty", "dispatcher"]
+    projection: Projection
     generation: (
         Annotated[int, BeforeValidator(exact_number), Field(ge=1, le=GENERATION_MAX)] | None
     ) = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final, LiteralString
+from typing import Final, LiteralString, get_args
 
 import msgspec
 from psycopg import errors, sql
@@ -13,11 +13,11 @@ from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.progress import Generation
-from services.api.routes import Answers, Param, PathParam, Route
+from services.api.routes import Answers, Param, PathParam, Projection, Route
 from services.runtime.postgres import Session
 
 TAG: Final = "Operations"
-PROJECTIONS: Final = ("customers", "loyalty", "dispatcher")
+PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
 SCAN_MAX: Final = 10_000
 """Dead letters looked at for one page; those of other workspaces are passed over."""
 

@@ -18,6 +18,7 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 Form = Literal["text", "integer", "boolean", "time"]
 ServedBy = Literal["api", "gateway"]
 Projection = Literal["customers", "loyalty", "dispatcher"]
+"""What may be waited for, rebuilt and compared."""
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
