@@ -111,7 +111,11 @@ class Supervisor:
             backoff_seconds = min(backoff_seconds * 2, BACKOFF_MAX_SECONDS)
             if self._stopping:
                 return
-            child.process = Process(child.plan)
+            try:
+                child.process = Process(child.plan)
+            except OSError as error:  # no memory, no processes, no disk: it may pass
+                self._report(f"{child.plan.name} cannot be started: {error}")
+                continue
             child.starts += 1
             child.started_at = time.monotonic()
 

@@ -72,6 +72,22 @@ async def test_a_killed_child_is_started_again_and_reported(
     assert is_alive(supervisor.pids["worker"])
 
 
+async def test_a_child_that_cannot_be_started_for_a_while_is_tried_again(
+    supervisor: Supervisor, sentences: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    supervisor.start(_python("worker", OBEDIENT, folder), stage=1)
+    first = supervisor.pids["worker"]
+    folder.rename(tmp_path / "gone")
+    folder.touch()  # no folder for its log
+
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: any("worker cannot be started" in each for each in sentences))
+    folder.unlink()
+
+    await eventually(lambda: supervisor.pids["worker"] != first)
+
+
 async def test_a_child_that_ignores_its_stop_signal_is_killed(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
