@@ -37,10 +37,6 @@ from services.runtime.sealing import seal
 
 SOURCE: Final = "gateway"
 
-_COUNTED_HEX: Final = 12
-_COUNTED_MAX: Final = 16**_COUNTED_HEX // 2
-"""Half of what the last group of a uuid counts to: no request has as many records as the rest."""
-
 
 class Stamp:
     """What all records of one request share.
@@ -53,11 +49,8 @@ class Stamp:
     """
 
     __slots__ = (
-        "_after_subject",
         "_after_time",
-        "_counted",
         "_facts",
-        "_prefix",
         "_time",
         "accepted_at",
         "historical",
@@ -77,9 +70,6 @@ class Stamp:
         self.revision: Final = revision
         self.accepted_at: Final = accepted_at
         self.historical: Final = historical
-        first = str(uuid7())
-        self._prefix: Final = first[:-_COUNTED_HEX].encode()
-        self._counted: int = int(first[-_COUNTED_HEX:], 16) % _COUNTED_MAX
         self._time: Final = encode(accepted_at)
         self._after_time: Final = b',"workspace":%s,"recordedtime":%s,"definitionsrevision":%d,' % (
             encode(workspace),
@@ -108,8 +98,7 @@ class Stamp:
         self, kind: bytes, identity: Identity, told: bytes, occurred_at: datetime | None
     ) -> bytes:
         """Put a record together; ``told`` is its data, encoded, ``kind`` the rest of its head."""
-        self._counted += 1
-        record_id = b"%s%012x" % (self._prefix, self._counted)
+        record_id = str(uuid7()).encode()
         return b"".join(
             (
                 b'{"id":"',
