@@ -62,8 +62,9 @@ APPEND_GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of one append to a broker, so that the deadline covers a bounded amount."""
 APPEND_GROUP_BYTES_MIN: Final = 64 * 1024
 """What waits for no more to come with it: a hundred events or so."""
-APPEND_INTERVAL_SECONDS: Final = 0.002
-"""Between the beginnings of two small appends to a broker: what it adds to an answer at most."""
+APPEND_INTERVAL_SECONDS: Final = 0.005
+"""Between the beginnings of two small appends to a broker, and what it adds to an answer at most:
+as long as Kafka's own producers wait for more (``linger.ms``)."""
 APPEND_RECORDS_MAX: Final = 100_000
 """Records waiting or in flight in one process."""
 APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
