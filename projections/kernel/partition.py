@@ -91,7 +91,9 @@ class PartitionOwner(Generic[W]):
         while True:
             try:
                 await self._own()
-            except Exception as error:  # noqa: BLE001 - decided about just below
+            except Exception as error:  # decided about just below
+                if _is_cancelled():
+                    raise asyncio.CancelledError from error
                 decision = decide(error)
                 self._wiring.report(self._partition, f"{type(error).__name__}: {error}")
                 _log.warning(
@@ -286,6 +288,12 @@ async def prefer_key_lookups(session: Session) -> None:
         " set_config('enable_seqscan', 'off', false),"
         " set_config('jit', 'off', false)"
     )
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end: an error that met the wish in a task group hides it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _kind(error: Exception) -> str:
