@@ -103,10 +103,10 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
 
 async def _load_customers(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
     named = {(step.record.workspace, step.record.subject) for step in steps}
-    unknown = named - working.profiles.keys()
+    unknown = [each for each in named if each not in working.profiles]
     if not unknown:
         return
-    keys = _customer_keys(list(unknown))
+    keys = _customer_keys(unknown)
     for workspace, key, created_at, metadata in await _rows(session, _PROFILES, keys):
         customer = (workspace, binary.customer_id(key))
         working.profiles[customer] = Profile(

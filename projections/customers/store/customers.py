@@ -74,7 +74,7 @@ class _Row(ProfileColumns, array_like=True, frozen=True):
 async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
     """Read the customers of these steps that are not in memory yet."""
     met = {(step.record.workspace, step.record.subject) for step in steps}
-    missing = sorted(met - working.customers.keys())
+    missing = sorted(each for each in met if each not in working.customers)
     if not missing:
         return
     cursor = await session.execute(

@@ -59,7 +59,7 @@ class SumsProjection:
     async def load(self, session: Session, working: Sums, steps: Sequence[Step]) -> None:
         """Read the sums of customers not met before."""
         met = {(step.record.workspace, step.record.subject) for step in steps}
-        unknown = list(met - working.amounts.keys())
+        unknown = [each for each in met if each not in working.amounts]
         if not unknown:
             return
         for workspace, key, amount in await (
