@@ -78,22 +78,36 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PartitionOwner(Generic[W]):
-    """Runs one partition of a generation until cancelled."""
+    """Runs one partition of a generation from ``start`` to ``end``."""
 
     def __init__(self, projection: Projection[W], wiring: Wiring, partition: int) -> None:
         self._projection = projection
         self._wiring = wiring
         self._partition = partition
+        self._task: asyncio.Task[None] | None = None
+        self._ends = False
 
-    async def run(self) -> None:
-        """Own the partition: claim, verify, apply; start over after what time heals."""
+    def start(self) -> None:
+        """Own the partition from now on."""
+        self._task = asyncio.create_task(self._run())
+
+    async def end(self) -> None:
+        """Let the partition go; nothing of it is applied here after."""
+        self._ends = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        """Claim, verify, apply; start over after what time heals."""
         wait = RETRY_SECONDS_FIRST
         while True:
             try:
                 await self._own()
-            except Exception as error:  # decided about just below
-                if _is_cancelled():
-                    raise asyncio.CancelledError from error
+            except Exception as error:  # noqa: BLE001 - decided about just below
+                if self._ends:  # a task group raises a child's error and forgets the cancellation
+                    return
+                _forget_cancellation()
                 decision = decide(error)
                 self._wiring.report(self._partition, f"{type(error).__name__}: {error}")
                 _log.warning(
@@ -290,10 +304,11 @@ async def prefer_key_lookups(session: Session) -> None:
     )
 
 
-def _is_cancelled() -> bool:
-    """Whether this task was asked to end: an error that met the wish in a task group hides it."""
+def _forget_cancellation() -> None:
+    """Take back the wish to end that a failed task group leaves on its own task."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _kind(error: Exception) -> str:

@@ -46,7 +46,7 @@ class GenerationReader(Generic[W]):
         self.reasons: dict[int, str] = {}
         self._projection = projection
         self._next: dict[int, int] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._owners: dict[int, PartitionOwner[W]] = {}
         self._hinting: asyncio.Task[None] | None = None
         self._consumer = Consumer(kafka, CUSTOMER_EVENTS, prefix=prefix, group=generation.group)
         self._wiring = Wiring(
@@ -76,7 +76,7 @@ class GenerationReader(Generic[W]):
         """Stop all partitions, then leave the group."""
         if self._hinting is not None:
             self._hinting.cancel()
-        await self._lose(list(self._tasks))
+        await self._lose(list(self._owners))
         await self._consumer.stop()
 
     def not_ready(self) -> list[str]:
@@ -93,17 +93,15 @@ class GenerationReader(Generic[W]):
                 continue
             self.reasons[partition] = "being claimed"
             owner = PartitionOwner(self._projection, self._wiring, partition)
-            self._tasks[partition] = asyncio.create_task(owner.run())
+            self._owners[partition] = owner
+            owner.start()
         _log.info(
             "partitions assigned", schema=self.generation.schema, partitions=sorted(partitions)
         )
 
     async def _lose(self, partitions: Collection[int]) -> None:
-        tasks = [task for each in partitions if (task := self._tasks.pop(each, None)) is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        owners = [self._owners.pop(each) for each in partitions if each in self._owners]
+        await asyncio.gather(*(owner.end() for owner in owners))
         for partition in partitions:
             self.reasons.pop(partition, None)
             self._next.pop(partition, None)
