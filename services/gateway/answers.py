@@ -13,7 +13,6 @@ from services.gateway.dialects.native import CodeBody
 from services.gateway.intake import Accepted
 from services.gateway.people import CustomerAnswer, Known
 from services.gateway.records import Stamp
-from services.runtime.problems import ProblemDocument
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -46,10 +45,10 @@ class AcceptedAnswer(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RefusedAnswer(Struct, frozen=True, kw_only=True):
-    """One event of a batch that was refused; pointers are relative to the event."""
+    """One event of a batch that was refused: a problem document, pointers from the event on."""
 
     index: int
-    problem: ProblemDocument
+    problem: Raw
 
 
 class BatchAnswer(Struct, frozen=True, kw_only=True):

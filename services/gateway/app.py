@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.bodies import Bodies, ClientGoneError, CutOffError
 from services.gateway.bounds import LINGER_BYTES_MAX, LINGER_SECONDS, REQUESTS_MAX
-from services.gateway.errors import INTERNAL, problem_of
+from services.gateway.errors import INTERNAL, log_failure, problem_of
 from services.gateway.forward import forward
 from services.gateway.handling import Call, Handler
 from services.gateway.replies import WHOLE_REPLY, Reply, SendWhole, head, problem_reply
@@ -168,12 +168,16 @@ async def _refuse(
     error: Exception, request_id: str, receive: Receive, send: Send, whole: SendWhole
 ) -> int:
     """Answer an error with its problem, one of ours with a log; answers the status."""
-    problem = problem_of(error)
-    if problem is None:
-        _log.error("A request failed", request_id=request_id, exc_info=error)
-        problem = INTERNAL
     headers = error.headers() if isinstance(error, NotAllowedError) else {}
-    reply = problem_reply(problem, request_id, headers)
+    try:
+        problem = problem_of(error)
+        if problem is None:
+            log_failure(error, request_id)
+            problem = INTERNAL
+        reply = problem_reply(problem, request_id, headers)
+    except Exception as failure:  # noqa: BLE001 - a refusal that cannot be spelled is one of ours
+        log_failure(failure, request_id)
+        reply = problem_reply(INTERNAL, request_id, headers)
     if isinstance(error, CutOffError):
         await _cut_off(reply, request_id, receive, send)
     else:

@@ -1,5 +1,6 @@
 """What can go wrong in the gateway, and the one table from there to answers."""
 
+import traceback
 from http import HTTPStatus
 
 from contracts.errors import Fault, RefusedError, refuse
@@ -9,6 +10,7 @@ from services.runtime.kafka.errors import (
     OutcomeUnknownError,
     RecordTooLargeError,
 )
+from services.runtime.logging import logger
 from services.runtime.postgres import DatabaseUnavailableError
 from services.runtime.problems import Problem, ProblemError
 
@@ -19,6 +21,7 @@ UNKNOWN_CUSTOMER = "customer-unknown"
 INVALID_CUSTOMER = "customer-invalid"
 INVALID_BATCH = "batch-invalid"
 INVALID_REQUEST = "request-invalid"
+_log = logger(__name__)
 _TITLES = {
     INVALID_EVENT: "The event is refused",
     INVALID_METADATA: "The metadata does not fit its event type",
@@ -90,3 +93,14 @@ INTERNAL = Problem(
     status=HTTPStatus.INTERNAL_SERVER_ERROR,
     detail="The request failed for a reason that is not its own.",
 )
+
+
+def log_failure(error: Exception, request_id: str) -> None:
+    """Log an error of our own: its type and place, never its words, which quote what was sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    _log.error(
+        "A request failed",
+        request_id=request_id,
+        error=type(error).__name__,
+        frames=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import Raw
+
 from contracts.definitions.catalogue import Snapshot
 from contracts.identifiers import WorkspaceName
 from contracts.places import Position
@@ -21,7 +23,7 @@ from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
 from services.gateway.bodies import Body
 from services.gateway.bounds import BATCH_BYTES_MAX, DEFINITIONS_AGE_SECONDS_MAX, EVENT_BYTES_MAX
-from services.gateway.errors import INTERNAL, UnknownCustomerError, problem_of
+from services.gateway.errors import INTERNAL, UnknownCustomerError, log_failure, problem_of
 from services.gateway.handling import Call
 from services.gateway.identity import Customers
 from services.gateway.intake import Accepted, Intake, Outcome
@@ -33,10 +35,7 @@ from services.runtime import metrics, problems
 from services.runtime.clock import Clock
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.kafka.producer import Outgoing
-from services.runtime.logging import logger
-from services.runtime.problems import ProblemError, document
-
-_log = logger(__name__)
+from services.runtime.problems import ProblemError
 
 POSITION_HEADER: Final = b"upshot-position"
 
@@ -199,11 +198,17 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
 
 
 def _refused_answer(index: int, error: Exception, request_id: str) -> RefusedAnswer:
-    problem = problem_of(error)
-    if problem is None:  # the rest of the batch stands in the log, so this is said of one event
-        _log.error("An event of a batch failed", request_id=request_id, exc_info=error)
-        problem = INTERNAL
-    return RefusedAnswer(index=index, problem=document(problem, request_id))
+    """Spell one refusal; what goes wrong is said of this event, the others may stand in the log."""
+    try:
+        problem = problem_of(error)
+        if problem is None:
+            log_failure(error, request_id)
+            problem = INTERNAL
+        spelled = problems.encode(problem, request_id)
+    except Exception as failure:  # noqa: BLE001 - the answer says of each event what became of it
+        log_failure(failure, request_id)
+        spelled = problems.encode(INTERNAL, request_id)
+    return RefusedAnswer(index=index, problem=Raw(spelled))
 
 
 def _is_outage(error: Exception) -> bool:

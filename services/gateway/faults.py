@@ -173,7 +173,7 @@ def _instant_of(value: Json) -> datetime | None:
         return None
     try:
         return _parse_instant(encode(value)).astimezone(UTC)
-    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError):
+    except (msgspec.MsgspecError, OverflowError):
         return None
 
 
@@ -206,15 +206,8 @@ def _metadata(value: Json, pointer: str) -> Iterator[Fault]:
     if levels(value) > bounds.METADATA_LEVELS_MAX:
         detail = f"is nested more than {bounds.METADATA_LEVELS_MAX} levels deep"
         yield _fault(pointer, "depth", detail)
-    if _encoded_bytes(value) > bounds.METADATA_BYTES_MAX:
+    if len(encode(value)) > bounds.METADATA_BYTES_MAX:
         yield _fault(pointer, "size", f"is larger than {bounds.METADATA_BYTES_MAX} bytes")
-
-
-def _encoded_bytes(value: Json) -> int:
-    try:
-        return len(encode(value))
-    except UnicodeEncodeError:  # a lone surrogate, which is a fault of its own
-        return 0
 
 
 def _nested(fields: Mapping[str, Check], required: frozenset[str]) -> Check:

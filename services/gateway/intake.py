@@ -32,7 +32,6 @@ from services.gateway.identity import Customers, Identity, Recent, Resolution
 from services.gateway.people import Known, Person, know, read_person
 from services.gateway.records import Stamp, event_record
 from services.runtime.kafka.producer import Outgoing
-from services.runtime.problems import ProblemError
 
 
 class Ready(Struct, frozen=True, gc=False):
@@ -110,7 +109,7 @@ class Intake:
                 else:
                     unresolved.append(known)
                     judged.append(known)
-            except (RefusedEventError, ProblemError) as error:
+            except Exception as error:  # noqa: BLE001 - what fails at one event refuses no other
                 judged.append(error)
             if index % YIELD_EVERY_EVENTS == YIELD_EVERY_EVENTS - 1:
                 await asyncio.sleep(0)

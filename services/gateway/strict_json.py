@@ -1,7 +1,8 @@
 """JSON read with suspicion: everything in it that Upshot refuses, each with its pointer.
 
 Guarantee: ``read_strictly`` finds every duplicate key, U+0000, lone surrogate, number too long and
-nesting too deep, and says where. It is exact and slow: the hot path comes here only on doubt
+nesting too deep, and says where; what it answers can be written again, since each lone surrogate
+in it is a question mark. It is exact and slow: the hot path comes here only on doubt
 (``is_doubtful``) or to explain a refusal.
 """
 
@@ -14,6 +15,7 @@ from typing import Final, NoReturn
 from contracts.codec import Json
 from contracts.errors import Fault, pointer_to
 from services.gateway.bounds import FAULTS_MAX, LEVELS_READ_MAX, NUMBER_DIGITS_MAX
+from services.runtime.problems import presentable
 
 EXPONENT_MAX: Final = 6144
 """Largest exponent of a decimal128."""
@@ -114,8 +116,7 @@ def _settle(tree: _Tree, pointer: str, levels_left: int, faults: list[Fault]) ->
         case _Numeral():
             return _number(tree, pointer, faults)
         case str():
-            _check_string(tree, pointer, faults)
-            return tree
+            return _string(tree, pointer, faults)
         case list():
             if not levels_left:
                 faults.append(_fault(pointer, "depth", "is nested too deeply"))
@@ -134,12 +135,15 @@ def _settle_object(
     pairs: _Pairs, pointer: str, levels_left: int, faults: list[Fault]
 ) -> dict[str, Json]:
     settled: dict[str, Json] = {}
+    seen: set[str] = set()
     for key, value in pairs:
-        place = pointer_to(pointer, _presentable(key))
-        if key in settled:
+        shown = presentable(key)
+        place = pointer_to(pointer, shown)
+        if key in seen:
             faults.append(_fault(place, "duplicate-key", "stands twice in its object"))
-        _check_string(key, place, faults)
-        settled[key] = _settle(value, place, levels_left, faults)
+        seen.add(key)
+        _string(key, place, faults)
+        settled[shown] = _settle(value, place, levels_left, faults)
     return settled
 
 
@@ -156,12 +160,11 @@ def _number(text: _Numeral, pointer: str, faults: list[Fault]) -> Json:
         return 0
 
 
-def _check_string(text: str, pointer: str, faults: list[Fault]) -> None:
+def _string(text: str, pointer: str, faults: list[Fault]) -> str:
+    """A string as it can be written again, noting what is wrong with it."""
     if "\0" in text:
         faults.append(_fault(pointer, "null-character", "contains U+0000"))
-    if not text.isascii() and _presentable(text) != text:
+    shown = presentable(text)
+    if shown != text:
         faults.append(_fault(pointer, "lone-surrogate", "contains half a surrogate pair"))
-
-
-def _presentable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return shown

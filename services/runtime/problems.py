@@ -1,7 +1,8 @@
 """Problem documents (RFC 9457): the one form in which every process refuses.
 
-Guarantee: each document carries the fields of RFC 9457 and, with the same meaning, those of
-Voucherify's error object, so that clients of either understand it; every answer has X-Request-Id.
+Guarantee: whatever a problem quotes, it can be encoded; each document carries the fields of
+RFC 9457 and, with the same meaning, those of Voucherify's error object, so that clients of either
+understand it; every answer has X-Request-Id.
 """
 
 from collections.abc import Iterable
@@ -65,19 +66,33 @@ def new_request_id() -> str:
     return f"req_{uuid7().hex}"
 
 
+def presentable(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which UTF-8 has no form for."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def document(problem: Problem, request_id: str) -> ProblemDocument:
     """Spell out a problem for the wire."""
+    detail = presentable(problem.detail)
     return ProblemDocument(
         type=TYPE_PREFIX + problem.slug,
         title=problem.title,
         status=problem.status,
-        detail=problem.detail,
-        errors=problem.errors,
+        detail=detail,
+        errors=tuple(_presentable_fault(fault) for fault in problem.errors),
         code=problem.status,
         key=problem.slug.replace("-", "_"),
         message=problem.title,
-        details=problem.detail,
+        details=detail,
         request_id=request_id,
+    )
+
+
+def _presentable_fault(fault: Fault) -> Fault:
+    if fault.pointer.isascii() and fault.detail.isascii():
+        return fault
+    return Fault(
+        pointer=presentable(fault.pointer), code=fault.code, detail=presentable(fault.detail)
     )
 
 

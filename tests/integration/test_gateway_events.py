@@ -15,7 +15,9 @@ from contracts.codec import JsonObject, encode
 from contracts.events import CustomEvent, ProfileChanged, SealedProfile
 from contracts.identifiers import CustomerId, WorkspaceName
 from contracts.places import parse_position
+from services.runtime import problems
 from services.runtime.postgres import connect
+from services.runtime.problems import Problem, ProblemDocument
 from services.runtime.sealing import KeyRing, MasterKey, unseal
 from tests.support.gateway import (
     MASTER_KEY,
@@ -331,3 +333,46 @@ async def test_an_event_is_judged_by_the_revision_asked_for_or_a_newer_one(
 
     assert (await waiting).status == 200
     assert (await gateway.record((await waiting).position)).definitionsrevision == 3
+
+
+async def test_a_field_whose_name_no_text_may_hold_refuses_its_own_event_only(
+    gateway: Gateway,
+) -> None:
+    good = encode(event())
+    fields = b'{"event":"signed_up","customer":{"source_id":"a"},"\\ud800":1}'
+    nested = b'{"event":"signed_up","customer":{"source_id":"a","\\ud800":{"\\ud800":1}}}'
+
+    one = await gateway.post("/v1/events", fields)
+    customer = await gateway.post("/v1/customers", b'{"source_id":"a","\\ud800":1}')
+    wrapper = await gateway.post("/v1/events/batch", b'{"events":[' + good + b'],"\\ud800":1}')
+    batch = await gateway.post(
+        "/v1/events/batch", b"[" + b",".join((good, fields, nested, good)) + b"]"
+    )
+
+    for refused in (one, customer, wrapper):
+        assert refused.status == 400
+        assert refused.json["request_id"] == refused.headers["X-Request-Id"]
+        assert [pointer for pointer, _ in slugs(refused)] == ["/?"]
+    assert batch.status == 200
+    assert (batch.json["accepted"], batch.json["refused"]) == (2, 2)
+    assert b'"pointer":"/customer/?"' in batch.body
+
+
+async def test_a_refusal_that_cannot_be_spelled_hides_nothing_of_a_batch(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spell = problems.document
+
+    def broken(problem: Problem, request_id: str) -> ProblemDocument:
+        assert problem.slug == "internal-error", "no other can be spelled"
+        return spell(problem, request_id)
+
+    monkeypatch.setattr(problems, "document", broken)
+
+    batch = await gateway.post("/v1/events/batch", [event(), event(more=1)])
+    one = await gateway.post("/v1/events", event(more=1))
+
+    assert (batch.status, one.status) == (200, 500)
+    assert (batch.json["accepted"], batch.json["refused"]) == (1, 1)
+    assert one.headers["Content-Type"] == problems.MEDIA_TYPE
+    assert one.json["request_id"] == one.headers["X-Request-Id"]

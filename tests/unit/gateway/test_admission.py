@@ -12,6 +12,7 @@ from services.gateway.admission import Admitted, admit
 from services.gateway.bounds import EVENT_BYTES_MAX, METADATA_BYTES_MAX
 from services.gateway.errors import RefusedEventError, problem_of
 from services.gateway.faults import event_faults
+from services.runtime import problems
 from services.runtime.problems import ProblemError
 from tests.support.gateway_events import NOW, definitions, text
 
@@ -68,6 +69,20 @@ def faults_of(raw: bytes) -> list[tuple[str, str]]:
         (b"[" * 10_000 + b"]" * 10_000, ("", "depth")),
         (START + b'"metadata":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, ("", "depth")),
         (START + b'"surprise":1}', ("/surprise", "unknown-field")),
+        (START + b'"\\ud800":1}', ("/?", "lone-surrogate")),
+        (START + b'"\\ud800":1,"\\ud800":2}', ("/?", "lone-surrogate")),
+        (START + b'"\\ud800":{"\\udfff":[{"\\ud800":1}]}}', ("/?/?/0/?", "lone-surrogate")),
+        (START + b'"referral":{"code":"X","\\ud800":1}}', ("/referral/?", "lone-surrogate")),
+        (START + b'"loyalty":{"code":"X","\\ud800":1}}', ("/loyalty/?", "lone-surrogate")),
+        (b'{"event":"\\ud800","customer":{}}', ("/event", "lone-surrogate")),
+        (
+            b'{"event":"signed_up","customer":{"source_id":"a","\\ud800":1}}',
+            ("/customer/?", "lone-surrogate"),
+        ),
+        (
+            b'{"event":"signed_up","customer":{"id":"a","address":{"\\ud800":1}}}',
+            ("/customer/address/?", "lone-surrogate"),
+        ),
         (START + b'"id":""}', ("/id", "length")),
         (START + b'"id":7}', ("/id", "type")),
         (START + b'"id":"' + b"x" * 129 + b'"}', ("/id", "length")),
@@ -114,6 +129,18 @@ def test_bad_input_is_refused_with_the_pointer_of_its_fault(
     raw: bytes, expected: tuple[str, str]
 ) -> None:
     assert expected in faults_of(raw)
+
+
+def test_lone_surrogates_beyond_the_faults_listed_do_no_harm() -> None:
+    many = ",".join(f'"{index}":1' for index in range(200)).encode()
+    raw = START + many + b',"metadata":{"\\ud800":"\\ud800"}}'
+
+    with pytest.raises(RefusedEventError) as caught:
+        admit(raw, DEFINITIONS, NOW)
+
+    problem = problem_of(caught.value)
+    assert problem is not None
+    assert problems.encode(problem, "req_1")
 
 
 @pytest.mark.parametrize(

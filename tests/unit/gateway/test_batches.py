@@ -71,6 +71,7 @@ def test_a_batch_with_a_suspicious_event_is_read_one_by_one(body: bytes, media: 
         (b'{"events":[' + ONE + b'],"more":1}', JSON, ("/more", "unknown-field")),
         (b'{"events":[' + ONE + b'],"historical":1}', JSON, ("/historical", "type")),
         (b'{"events":[' + ONE + b'],"events":[]}', JSON, ("/events", "duplicate-key")),
+        (b'{"events":[{}],"\\ud800":1,"\\ud800":1}', JSON, ("/?", "unknown-field")),
         (b'{"events":["\\ud800"],"more":1}', JSON, ("/more", "unknown-field")),
         (b'{"events":["\\ud800"],"events":[]}', JSON, ("/events", "duplicate-key")),
         (b'{"events":["\\ud800"],"historical":7}', JSON, ("/historical", "type")),
