@@ -4,8 +4,9 @@ Guarantee: no number passes through a float, on the way in or out. An untyped nu
 or a ``Decimal`` and is written back with the same digits.
 """
 
+import json
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -16,6 +17,10 @@ Json = JsonScalar | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
 
 T = TypeVar("T")
+
+INT_DIGITS_MAX: Final = 640
+"""Digits of an ``int``; a longer whole number is a ``Decimal``, as Python reads and writes no int
+of more than 4,300 digits, which a store may have spelled out (1e5000 in ``jsonb``)."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _untyped = msgspec.json.Decoder(float_hook=Decimal)
@@ -40,6 +45,33 @@ def decode_json(raw: bytes | msgspec.Raw) -> Json:
 def decode_object(raw: bytes | msgspec.Raw) -> JsonObject:
     """Read a JSON object; raises ``msgspec.ValidationError`` when it is something else."""
     return _object.decode(raw)
+
+
+def decode_stored(raw: bytes | msgspec.Raw) -> Json:
+    """Read what a store of ours gave back, however long it spelled a whole number out.
+
+    Raises:
+        msgspec.DecodeError: it is malformed.
+    """
+    try:
+        return _untyped.decode(raw)
+    except msgspec.ValidationError:
+        pass  # a whole number that is longer than an int takes
+    try:
+        value: Json = json.loads(
+            bytes(raw), parse_int=_whole, parse_float=Decimal, parse_constant=_refuse_constant
+        )
+    except json.JSONDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise msgspec.DecodeError(f"{name} is no number")
+
+
+def _whole(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= INT_DIGITS_MAX else Decimal(digits)
 
 
 def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:

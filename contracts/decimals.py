@@ -11,6 +11,7 @@ from typing import Final, TypeGuard
 Number = int | Decimal
 
 DIGITS_MAX: Final = 34  # digits of a number in the log (decimal128)
+EXPONENT_MAX: Final = 308  # of a number people write in definitions: what every JSON reader holds
 SUM_DIGITS_MAX: Final = 13_000  # of sums and quotients: a decimal128's whole range, twice
 
 _WIDE: Final = Context(prec=SUM_DIGITS_MAX, rounding=ROUND_DOWN)

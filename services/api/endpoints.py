@@ -16,6 +16,7 @@ from services.api.definitions.standing import Standing
 from services.api.routes import Answers, PathParam, Route
 from services.dispatcher import queries
 from services.dispatcher.queries import EndpointState
+from services.runtime.problems import ProblemError, conflict
 
 TAG: Final = "Endpoints"
 ROTATION_OVERLAP: Final = timedelta(hours=24)
@@ -80,6 +81,8 @@ async def rotate_endpoint(call: Call) -> Reply:
         found = await call.api.compiled.load_one(session, call.workspace, "endpoint", name)
         if found is None:
             raise missing(f"endpoint {name}")
+        if found.definition is None:
+            raise ProblemError(conflict(f"The endpoint {name} is not understood; write it anew."))
         spec = {**found.spec, "secret": digest(secret)}
         change = Change(
             kind="endpoint",
@@ -105,7 +108,7 @@ def _view(found: Standing, state: EndpointState) -> EndpointView:
     return EndpointView(
         name=found.name,
         revision=found.revision,
-        url=str(found.spec["url"]),
+        url=str(found.spec.get("url", "")),
         spec=dict(found.spec),
         state=state.state,
         disabled_at=state.disabled_at,

@@ -1,23 +1,20 @@
 """JSON as a person or a program wrote it: read strictly, numbers exact, every fault with its place.
 
 Guarantee: whatever the bytes are, reading them ends in a value or in ``RefusedError``. Refused are
-invalid UTF-8, duplicate keys, NaN and infinities, numbers beyond 34 digits, U+0000 and lone
-surrogates in any string or key, and nesting deeper than ``DEPTH_MAX``.
+invalid UTF-8, duplicate keys, NaN and infinities, numbers beyond 34 digits or 1e308, U+0000 and
+lone surrogates in any string or key, and nesting deeper than ``DEPTH_MAX``.
 """
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final, TypeGuard
 
 from contracts.codec import Json, JsonObject
+from contracts.decimals import DIGITS_MAX, EXPONENT_MAX
 from contracts.errors import RefusedError, pointer_to, refuse
 
 DEPTH_MAX: Final = 64
 """Deeper than any document of ours; a value this deep still fits Python's own stack many times."""
-DIGITS_MAX: Final = 34
-"""Digits a number keeps exactly (decimal128)."""
-EXPONENT_MAX: Final = 6_144
-"""Largest power of ten of such a number."""
 
 
 class _Members(list[tuple[str, object]]):
@@ -101,12 +98,19 @@ def _decimal(digits: str) -> object:
 
 def exact_decimal(digits: str) -> "Decimal | RefusedError":
     """The number that the text says, or why it cannot be kept exactly."""
-    number = Decimal(digits)
+    try:
+        number = Decimal(digits)
+    except InvalidOperation:  # an exponent beyond what a Decimal holds
+        return _out_of_range()
     if not number.is_finite() or abs(number.adjusted()) > EXPONENT_MAX:
-        return refuse("", "number", "is out of range")
+        return _out_of_range()
     if len(number.as_tuple().digits) > DIGITS_MAX:
         return refuse("", "number", f"has more than {DIGITS_MAX} digits")
     return number
+
+
+def _out_of_range() -> RefusedError:
+    return refuse("", "number", f"has an exponent beyond {EXPONENT_MAX}")
 
 
 def _constant(name: str) -> object:

@@ -13,8 +13,9 @@ from typing import Final
 import yaml
 
 from contracts.codec import Json, JsonObject
+from contracts.decimals import DIGITS_MAX
 from contracts.errors import RefusedError, pointer_to, refuse
-from services.api.json_text import DEPTH_MAX, DIGITS_MAX, checked_text, exact_decimal
+from services.api.json_text import DEPTH_MAX, checked_text, exact_decimal
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE: Final = frozenset({"true", "True", "TRUE"})

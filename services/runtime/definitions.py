@@ -27,19 +27,27 @@ RETRY_SECONDS = 0.5
 
 _PARTITION = 0
 _decode = codec.decoder(DefinitionChanged).decode
+_NOT_UNDERSTOOD = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    ArithmeticError,
+    RecursionError,
+    RefusedError,
+)
 _log = structlog.get_logger(__name__)
 
 
 class DefinitionsFollower:
     """Follows the topic until stopped; ``catalogue`` is what it knows.
 
-    ``not_understood`` says of which records it made nothing (written by a newer version, say): a
-    process must not go on as if these definitions were not there, so it is not ready.
+    ``not_understood`` names the definitions that it made nothing of (written by a newer version,
+    say): a process must not go on as if these were not there, so it is not ready. The others are
+    known, and one that is written anew or deleted is understood again.
     """
 
     def __init__(self, bootstrap: str, *, prefix: str = "") -> None:
         self.catalogue = Catalogue()
-        self.not_understood: list[str] = []
+        self._not_understood: dict[tuple[str, ...], str] = {}
         self._bootstrap = bootstrap
         self._prefix = prefix
         self._next_offset = 0
@@ -66,6 +74,11 @@ class DefinitionsFollower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    @property
+    def not_understood(self) -> list[str]:
+        """A sentence for each definition whose last record was not understood."""
+        return list(self._not_understood.values())
 
     def age_seconds(self) -> float:
         """Seconds since the topic was last known to have nothing more."""
@@ -124,15 +137,21 @@ class DefinitionsFollower:
                 self._changed.notify_all()
 
     def _apply(self, value: bytes, record_at: int) -> None:
+        key: tuple[str, ...] = (str(record_at),)
+        name = f"definition record {record_at}"
         try:
             record = codec.decode_record(value)
             if record.type != DEFINITION_CHANGED:
                 return
             change = _decode(record.data)
-            spec = codec.decode_json(change.spec)
+            key = (record.workspace, change.kind, change.name)
+            name = f"{change.kind} {change.name} of {record.workspace} (record {record_at})"
+            spec = codec.decode_stored(change.spec)
             self.catalogue.apply(
                 record.workspace, record.definitionsrevision, change.kind, change.name, spec
             )
-        except (msgspec.DecodeError, ArithmeticError, RecursionError, RefusedError) as error:
-            self.not_understood.append(f"definition record {record_at}: {error}")
+        except _NOT_UNDERSTOOD as error:
+            self._not_understood[key] = f"{name} is not understood: {error}"
             _log.error("a definition in the topic is not understood", record=record_at)
+        else:
+            self._not_understood.pop(key, None)

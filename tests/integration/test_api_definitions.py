@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from contracts.codec import decode_record
+from services.runtime.definitions import DefinitionsFollower
 from services.runtime.kafka.consumer import Consumer
 from tests.integration.api_process import RunningApi, running_api
 
@@ -273,3 +274,77 @@ async def test_a_spec_too_large_for_the_log_is_refused_and_holds_nothing_up(
     assert [each["pointer"] for each in refused.json()["errors"]] == ["/1/spec"]
     assert await api.api.relay.relayed(5)
     assert (await api.admin.get("/readyz")).status == 200
+
+
+@pytest.mark.parametrize("number", [b"1e4300", b"1e5000", b"1e-5000", b"1" * 40])
+async def test_a_number_that_no_store_gives_back_is_refused(api: RunningApi, number: bytes) -> None:
+    path = "/v1/definitions/event_type/huge"
+    spec = b'{"json_schema": {"properties": {"a": {"maximum": %s}}}}' % number
+    yaml = b"[{kind: event_type, name: huge, spec: %s}]" % spec
+
+    put = await api.admin.send("PUT", path, spec)
+    applied = await api.admin.send("POST", "/v1/definitions", yaml, media="application/yaml")
+
+    place = "/json_schema/properties/a/maximum"
+    assert [each["pointer"] for each in put.json()["errors"]] == [place]
+    assert (put.status, applied.status) == (400, 400)
+    assert applied.json()["errors"][0]["pointer"].endswith(f"/0/spec{place}")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        '{"json_schema": {"maximum": 1e4300}}',
+        '{"properties": {"a": {"type": "number", "enum": [1e5000]}}}',
+        '{"of_a_newer_version": true}',
+    ],
+)
+async def test_what_stands_and_is_not_understood_holds_up_no_other(
+    api: RunningApi, kafka: str, topic_prefix: str, spec: str
+) -> None:
+    path, other = "/v1/definitions/event_type/odd", "/v1/definitions/event_type/left_review"
+    await api.admin.put(other, LEFT_REVIEW)
+    async with api.api.session() as session:
+        await session.execute(_STORE, (spec,))
+    await api.api.relay.relayed(5)
+    follower = DefinitionsFollower(kafka, prefix=topic_prefix)
+    await follower.start()
+
+    try:
+        reads = [await api.admin.get(each) for each in (path, other, f"{path}/revisions")]
+        listed = await api.admin.get("/v1/definitions/event_type")
+        changed = await api.admin.put(other, {})
+        mended = await api.admin.put(path, LEFT_REVIEW)
+        deleted = await api.admin.delete(path)
+        await follower.wait_for("demo", deleted.json()["revision"])
+    finally:
+        await follower.stop()
+
+    assert [each.status for each in (*reads, listed, changed, mended, deleted)] == [200] * 7
+    assert follower.not_understood == []
+    assert follower.catalogue.latest("demo").event_types.keys() == {"left_review"}
+
+
+async def test_a_definition_that_is_not_understood_is_named(
+    api: RunningApi, kafka: str, topic_prefix: str
+) -> None:
+    async with api.api.session() as session:
+        await session.execute(_STORE, ('{"of_a_newer_version": true}',))
+    await api.api.relay.relayed(5)
+    follower = DefinitionsFollower(kafka, prefix=topic_prefix)
+
+    await follower.start()
+    named = follower.not_understood
+    deleted = await api.admin.delete("/v1/definitions/event_type/odd")
+    await follower.wait_for("demo", deleted.json()["revision"])
+    await follower.stop()
+
+    (sentence,) = named
+    assert sentence.startswith("event_type odd of demo")
+    assert (deleted.status, follower.not_understood) == (200, [])
+
+
+_STORE = """
+INSERT INTO upshot.definitions (workspace, revision, kind, name, spec, created_at, created_by)
+SELECT 'demo', coalesce(max(revision), 0) + 1, 'event_type', 'odd', %s::jsonb, now(), 'test'
+FROM upshot.definitions WHERE workspace = 'demo'"""

@@ -54,6 +54,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         """What names it in its workspace."""
         return self.kind, self.name
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what stands says the same, and is understood."""
+        understood = self.was is not None and self.was.definition is not None
+        return understood and not self.diff and self.sealed is None
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written, in the order of writing, and what stays as it is."""
@@ -101,7 +107,7 @@ def plan_apply(
                 place = pointer_to(document.pointer, "name")
                 faults.append(Fault(pointer=place, code="duplicate", detail="stands there twice"))
             seen.add(change.key)
-            if change.was is not None and not change.diff and change.sealed is None:
+            if change.was is not None and change.is_idle:
                 unchanged.append(change.was)
             else:
                 changes[change.key] = change
@@ -117,7 +123,7 @@ def check_delete(workspace: str, key: Key, standing: Mapping[Key, Standing]) -> 
     users = [
         _of_other(each, Fault(pointer=used.pointer, code="in-use", detail="uses it"))
         for each in standing.values()
-        if each.key != key
+        if each.key != key and each.definition is not None
         for used in references(each.definition)
         if (used.kind, used.name) == key
     ]
@@ -157,7 +163,7 @@ def _change(workspace: str, document: Submitted, standing: Mapping[Key, Standing
 def _check_world(
     workspace: str, changes: Mapping[Key, Change], standing: Mapping[Key, Standing]
 ) -> None:
-    after = {key: each.definition for key, each in standing.items()}
+    after: dict[Key, Definition | None] = {key: each.definition for key, each in standing.items()}
     after |= {key: each.definition for key, each in changes.items()}
     world = _world(workspace, after)
     faults = [
@@ -172,7 +178,7 @@ def _check_world(
 
 def _check_others(
     workspace: str,
-    after: Mapping[Key, Definition],
+    after: Mapping[Key, Definition | None],
     standing: Mapping[Key, Standing],
     *,
     apart_from: Mapping[Key, Change] | None = None,
@@ -183,7 +189,7 @@ def _check_others(
     broken = [
         _of_other(each, fault)
         for key, each in standing.items()
-        if key in after and key not in (apart_from or {})
+        if each.definition is not None and key in after and key not in (apart_from or {})
         for fault in check_against(each.definition, world)
         if fault not in check_against(each.definition, before)
     ]
@@ -191,7 +197,7 @@ def _check_others(
         raise BreaksOthersError(broken)
 
 
-def _world(workspace: str, definitions: Mapping[Key, Definition]) -> CheckedWorld:
+def _world(workspace: str, definitions: Mapping[Key, Definition | None]) -> CheckedWorld:
     return world_of(workspace, ((name, each) for (_, name), each in definitions.items()))
 
 

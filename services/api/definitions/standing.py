@@ -1,20 +1,25 @@
 """The definitions that stand in a workspace, read and compiled; and the world they make.
 
-Guarantee: a revision never changes, so what it compiles to is kept by (workspace, revision).
+Guarantee: a revision never changes, so what it compiles to is kept by (workspace, revision). One
+that this version does not understand is read all the same, without what it compiles to: it holds
+up no other, and can be replaced or deleted.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, LiteralString
 
 import msgspec
 
-from contracts.codec import JsonObject, decode_object
+from contracts.codec import JsonObject
 from contracts.definitions import Definition, parse_definition
 from contracts.definitions.endpoints import Endpoint
 from contracts.definitions.event_types import EventType
 from contracts.definitions.workspaces import WorkspaceSettings
+from contracts.errors import RefusedError
+from services.api.definitions.stored import spec_of
 from services.runtime.postgres import Session
 
 COMPILED_MAX: Final = 5_000
@@ -25,7 +30,10 @@ Key = tuple[str, str]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition as it stands: the revision that last changed it, and what it says."""
+    """A definition as it stands: the revision that last changed it, and what it says.
+
+    ``definition`` is None where this version does not understand the spec.
+    """
 
     kind: str
     name: str
@@ -33,7 +41,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     spec: JsonObject
     changed_at: datetime
     changed_by: str
-    definition: Definition
+    definition: Definition | None
 
     @property
     def key(self) -> Key:
@@ -49,7 +57,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, Endpoint]
 
 
-def world_of(workspace: str, definitions: Iterable[tuple[str, Definition]]) -> World:
+def world_of(workspace: str, definitions: Iterable[tuple[str, Definition | None]]) -> World:
     """The world that named definitions make together."""
     settings = WorkspaceSettings()
     event_types: dict[str, EventType] = {}
@@ -102,13 +110,12 @@ class Compiled:
         assert isinstance(kind, str) and isinstance(name, str) and isinstance(text, str)
         assert isinstance(revision, int) and isinstance(changed_by, str)
         assert isinstance(changed_at, datetime)
-        spec = decode_object(text.encode())
+        spec = spec_of(text)
         definition = self._kept.get((workspace, revision))
         if definition is None:
-            definition = parse_definition(kind, name, spec)
-            self._kept[workspace, revision] = definition
-            if len(self._kept) > COMPILED_MAX:
-                self._kept.popitem(last=False)
+            with suppress(RefusedError, ArithmeticError, RecursionError):
+                definition = parse_definition(kind, name, spec)
+                self._keep((workspace, revision), definition)
         return Standing(
             kind=kind,
             name=name,
@@ -118,3 +125,8 @@ class Compiled:
             changed_by=changed_by,
             definition=definition,
         )
+
+    def _keep(self, key: tuple[str, int], definition: Definition) -> None:
+        self._kept[key] = definition
+        if len(self._kept) > COMPILED_MAX:
+            self._kept.popitem(last=False)

@@ -11,10 +11,11 @@ from typing import Final, LiteralString
 
 import msgspec
 
-from contracts.codec import JsonObject, decode_object, encode
+from contracts.codec import JsonObject, encode
 from services.api.definitions.planning import Change
 from services.api.definitions.sealed_fields import SealedFields
 from services.api.definitions.standing import Key
+from services.api.definitions.stored import spec_of
 from services.runtime.postgres import Session
 from services.runtime.sealing import MasterKey
 
@@ -189,7 +190,7 @@ def _revision(row: tuple[object, ...]) -> Revision:
         revision=revision,
         kind=kind,
         name=name,
-        spec=decode_object(text.encode()) if isinstance(text, str) else None,
+        spec=spec_of(text) if isinstance(text, str) else None,
         created_at=created_at,
         created_by=created_by,
     )

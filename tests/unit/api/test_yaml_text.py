@@ -60,6 +60,8 @@ def test_any_text_ends_in_documents_or_a_refusal(text: str) -> None:
         (b"? [a]\n: 1", "/0", "key"),
         (b"- .nan", "/0/0", "number"),
         (b"- 1e99999", "/0/0", "number"),
+        (b"- 1e4300", "/0/0", "number"),
+        (b"- 1e9999999999999999999999", "/0/0", "number"),
         (b"- " + b"9" * 40, "/0/0", "number"),
         (b"{}\n---\n[" + b"[" * 100_000, "/1" + "/0" * 64, "depth"),
         (b'- "\\0"', "/0/0", "text"),

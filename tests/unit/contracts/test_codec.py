@@ -14,6 +14,7 @@ from contracts import codec
 from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.events import CustomEvent
 
+LONG = b"1" * 5_000
 decimals = st.decimals(
     allow_nan=False, allow_infinity=False, places=4, min_value=-(10**12), max_value=10**12
 )
@@ -43,6 +44,18 @@ def test_the_same_value_has_the_same_bytes(value: codec.Json) -> None:
 def test_no_number_passes_through_a_float(digits: str) -> None:
     assert str(codec.decode_json(digits.encode())) == str(Decimal(digits))
     assert Decimal(codec.encode(codec.decode_json(digits.encode())).decode()) == Decimal(digits)
+
+
+def test_a_whole_number_of_any_length_reads_back_as_it_was() -> None:
+    text = b'{"a":[1' + b"0" * 5_000 + b',0.5,12,{"b":null}]}'
+
+    assert codec.encode(codec.decode_stored(text)) == text
+
+
+@pytest.mark.parametrize("text", [b"{", b"[%s,]" % LONG, b"[%s,NaN]" % LONG])
+def test_what_a_store_gives_back_is_json(text: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        codec.decode_stored(text)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1,]", b"NaN", b"\xff", b"1 2"])
