@@ -28,6 +28,10 @@ TEXT_FIELDS: Final = (
 CLEARABLE: Final = frozenset((*TEXT_FIELDS, "address", "metadata"))
 """What ``Profile.clears`` may name."""
 
+METADATA_BYTES_MAX: Final = 64 * 1024
+"""Of a customer's metadata as JSON: twice what one record may say, so that a message which bears it
+twice fits into a record. What would take it past that leaves it as it was."""
+
 _DIGEST_BYTES: Final = 16
 
 
@@ -107,7 +111,7 @@ def merge(
     after = ProfileState(
         **texts,
         address=_address(state, told, profile),
-        metadata=_metadata(state.metadata, told, profile),
+        metadata=merge_metadata(state.metadata, profile, told.metadata),
     )
     return after, dict(_changes(state, after))
 
@@ -126,17 +130,27 @@ def _address(state: ProfileState, told: SealedProfile, profile: Profile) -> Addr
     return state.address if told.address in (None, Address()) else told.address
 
 
-def _metadata(before: JsonObject, told: SealedProfile, profile: Profile) -> JsonObject:
+def merge_metadata(
+    before: JsonObject, profile: Profile, sealed: msgspec.Raw = EMPTY_OBJECT
+) -> JsonObject:
+    """Merge what one record says of metadata, key by key; a null removes its key.
+
+    Past ``METADATA_BYTES_MAX`` the record changes none of it.
+
+    Args:
+        before: the metadata so far, within the bound.
+        profile: what the record says in clear.
+        sealed: what it says under seal, where that is opened.
+    """
     after = {} if "metadata" in profile.clears else dict(before)
-    for part in (told.metadata, profile.metadata):
-        if part == EMPTY_OBJECT:
-            continue
+    told = [part for part in (sealed, profile.metadata) if part != EMPTY_OBJECT]
+    for part in told:
         for key, value in codec.decode_object(part).items():
             if value is None:
                 after.pop(key, None)
             else:
                 after[key] = value
-    return after
+    return before if told and len(codec.encode(after)) > METADATA_BYTES_MAX else after
 
 
 def _changes(before: ProfileState, after: ProfileState) -> Iterator[tuple[str, FieldChange]]:

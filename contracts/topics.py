@@ -19,6 +19,8 @@ WEBHOOK_RETENTION_MS = 30 * 24 * 3600 * 1000
 """Retention of messages for downstream consumers: they can be derived again from the log."""
 RECORD_MAX_BYTES = 2 * 1024 * 1024
 """Largest record: a 64 KiB event with room for its copy inside a dead letter or a message."""
+OUTPUT_MAX_BYTES = RECORD_MAX_BYTES - 128 * 1024
+"""Of an output's value: a record less room for its key, headers and the batch's own header."""
 SINGLE_PARTITION = 1
 
 

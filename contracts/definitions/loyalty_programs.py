@@ -38,7 +38,7 @@ from contracts.definitions.fields import (
 from contracts.definitions.triggers import TriggerDocument
 from contracts.errors import Fault, RefusedError, pointer_to
 
-AWARD_MAX: Final = 10**15  # points of one rule for one event; thousands of them fit 64 bits
+AWARD_MAX: Final = 10**12  # points of one rule for one event
 RULES_MAX: Final = 100  # rules of one program; bounds what one event costs
 
 _RULE_CONTEXT: Final = Context(has_event=True, sealed_refused=True)

@@ -20,6 +20,10 @@ from services.runtime.postgres import Session
 DEAD_LETTER = "projection.dead_letter"
 
 
+TOLD_BYTES_MAX = 256 * 1024
+"""Of the failed record on the topic, where each byte may take five; its row has the whole."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A record of ``customer.events`` that a projection could not apply.
 
@@ -68,7 +72,7 @@ def encode(letter: DeadLetter, *, source: str, sequence: int) -> bytes:
         position=position,
         reason=reason,
         detail=detail,
-        record=letter.value.decode(errors="backslashreplace"),
+        record=letter.value[:TOLD_BYTES_MAX].decode(errors="backslashreplace"),
     )
     record = CloudEvent(
         id=derived_id("dead_", letter.projection, position),

@@ -13,6 +13,8 @@ import msgspec
 from contracts import codec
 from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.partitioner import partition_of
+from contracts.topics import OUTPUT_MAX_BYTES
+from projections.kernel.errors import InvalidRecordError
 from projections.kernel.projection import Output, RawOutput
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.producer import Outgoing, Producer
@@ -92,11 +94,18 @@ class Outputs:
         return len(self._relayed)
 
     def add(self, outputs: Iterable[Output | RawOutput]) -> None:
-        """Encode outputs in order."""
+        """Encode outputs in order.
+
+        Raises:
+            InvalidRecordError: one is larger than a topic takes; its cause is a dead letter.
+        """
         for output in outputs:
             if self._live:
                 self._sequence += 1
-                self._relayed.append(self._encode(output, self._sequence))
+                relayed = self._encode(output, self._sequence)
+                if len(relayed.value) > OUTPUT_MAX_BYTES:
+                    raise InvalidRecordError("output too large", f"{len(relayed.value)} bytes")
+                self._relayed.append(relayed)
 
     def encoded(self) -> bytes:
         """Return all of them as an outbox row holds them."""

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 
 NEVER = datetime.max.replace(tzinfo=UTC)
+POINTS_MAX = 10**15
+"""Points that one member can earn, and lose by refunds, in a program: what goes beyond is not
+posted. Sums of thousands of such members fit into 64 bits."""
 
 
 class Balance(msgspec.Struct, kw_only=True, gc=False):
@@ -45,6 +48,13 @@ class Lot(msgspec.Struct, kw_only=True, gc=False):
 
 Drawn = tuple[tuple[bytes, int], ...]
 """Lots and the points taken from each."""
+
+
+def room(balance: Balance, points: int) -> int:
+    """How much of an award fits into a member's sums; below zero what a refund takes back."""
+    if points > 0:
+        return min(points, POINTS_MAX - balance.earned)
+    return -min(-points, max(0, POINTS_MAX - balance.reversed))
 
 
 def earn(balance: Balance, lot: Lot) -> None:

@@ -5,7 +5,7 @@ a version caused is found by the entries' ids, which derive from program, rule, 
 and is reversed exactly; nothing else is touched.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -16,8 +16,9 @@ from contracts.conditions import CustomerFacts, Facts
 from contracts.definitions.catalogue import Snapshot
 from contracts.definitions.loyalty_programs import EarningRule
 from contracts.effects import LOYALTY_ENTRY
-from contracts.events import EventWithdrawn
+from contracts.events import EMPTY_OBJECT, EventWithdrawn
 from contracts.events import Profile as ToldProfile
+from contracts.profiles import merge_metadata, same_json
 from contracts.topics import LOYALTY_ENTRIES
 from contracts.versions import Change, Fact
 from projections.kernel.projection import Output, Step
@@ -146,22 +147,16 @@ def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
         known = working.profiles[customer] = Profile(created_at=step.at, metadata={})
         working.changed_profiles.add(customer)
     told = _told_profile(step)
-    if told is None or bytes(told.metadata) == b"{}":
+    if told is None or (told.metadata == EMPTY_OBJECT and not told.clears):
         return
-    merged = merge_metadata(known.metadata, codec.decode_object(told.metadata))
-    if merged != known.metadata:
+    merged = merge_metadata(known.metadata, told)
+    if not same_json(merged, known.metadata):
         known.metadata = merged
         working.changed_profiles.add(customer)
 
 
 def _told_profile(step: Step) -> ToldProfile | None:
     return None if isinstance(step.data, EventWithdrawn) else step.data.profile
-
-
-def merge_metadata(known: Mapping[str, Json], told: Mapping[str, Json]) -> dict[str, Json]:
-    """Merge metadata key by key; null removes a key."""
-    merged = {**known, **told}
-    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
@@ -210,11 +205,14 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
     workspace, customer = step.record.workspace, step.record.subject
     for award in judged.awards:
         standing = award.by
-        rule, program, points = standing.rule, standing.program.name, award.points
+        rule, program = standing.rule, standing.program.name
         if rule.condition is not None and not _holds(working, rule, judged.facts, step):
             continue
         member = (workspace, customer, program)
         balance = _balance(working, member)
+        points = ledger.room(balance, award.points)
+        if not points:
+            continue
         identity = entry_id(standing.entries, customer, fact)
         place = len(working.posted)
         drawn: Drawn = ()

@@ -14,6 +14,7 @@ from contracts.events import Address, Profile, SealedProfile
 from contracts.profiles import (
     CLEARABLE,
     EMPTY_PROFILE,
+    METADATA_BYTES_MAX,
     TEXT_FIELDS,
     FieldChange,
     ProfileState,
@@ -177,3 +178,18 @@ def test_an_empty_state_shares_nothing_that_can_change() -> None:
     merge(EMPTY_PROFILE, None, Profile(metadata=codec.raw({"VIP": True})))
 
     assert empty == {}
+
+
+def test_metadata_that_would_grow_past_its_bound_stays_as_it_was() -> None:
+    part = METADATA_BYTES_MAX // 4
+    state = EMPTY_PROFILE
+    for number in range(8):
+        told = Profile(metadata=codec.raw({f"part-{number}": "x" * part, "last": number}))
+        state, _ = merge(state, None, told)
+
+    after, changes = merge(state, None, Profile(metadata=codec.raw({"part-0": None, "VIP": True})))
+
+    assert sorted(state.metadata) == ["last", "part-0", "part-1", "part-2"]
+    assert state.metadata["last"] == 2
+    assert sorted(after.metadata) == ["VIP", "last", "part-1", "part-2"]
+    assert sorted(changes) == ["metadata.VIP", "metadata.part-0"]

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from contracts import codec
 from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Catalogue
+from contracts.definitions.loyalty_programs import AWARD_MAX
 from contracts.events import CUSTOM_EVENT, CustomEvent
 from contracts.identifiers import FactKey, derive, event_id
 from contracts.versions import Stored, resolve
 from projections.kernel.projection import Step
 from projections.loyalty import model
 from projections.loyalty.entries import Entry
+from projections.loyalty.ledger import POINTS_MAX
 from projections.loyalty.model import WorkingSet, look_at
 
 CUSTOMER = "cust_" + "0a" * 16
@@ -187,3 +189,29 @@ def test_two_customers_who_hold_the_same_fact_have_entries_of_their_own() -> Non
     identities = [e.id for history in histories for e in history.folded().new_entries]
 
     assert len(identities) == len(set(identities)) == len(("earned", "reversed")) * len(histories)
+
+
+def test_what_does_not_fit_into_a_members_sums_is_not_posted_and_all_can_be_taken_back() -> None:
+    orders = POINTS_MAX // AWARD_MAX + 1
+    history = History()
+    for number in range(orders):
+        history.tell(f"order-{number}", Decimal("1E+30"))
+    full = history.folded()
+    for number in range(orders):
+        history.tell(f"order-{number}", 0, deleted=True)
+
+    emptied = history.folded()
+
+    assert points_of(full.new_entries) == [AWARD_MAX] * (orders - 1)
+    assert [balance.available for balance in full.balances.values()] == [POINTS_MAX]
+    assert [balance.available for balance in emptied.balances.values()] == [0]
+
+
+def test_refunds_without_end_stop_at_the_bound_of_a_members_sums() -> None:
+    history = History()
+    for number in range(POINTS_MAX // AWARD_MAX + 1):
+        history.tell(f"refund-{number}", Decimal("-1E+30"))
+
+    working = history.folded()
+
+    assert [balance.reversed for balance in working.balances.values()] == [POINTS_MAX]
