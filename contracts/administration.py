@@ -11,7 +11,7 @@ DEFINITION_CHANGED = "definition.changed"
 OPERATION_REQUESTED = "operation.requested"
 OPERATION_ENDED = "operation.ended"
 
-OperationVerb = Literal["rebuild", "compare", "drop", "verify"]
+OperationVerb = Literal["rebuild", "compare", "promote", "rollback", "drop", "verify"]
 
 
 class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import LiteralString
 
 import msgspec
 
-from projections.kernel.errors import FencedError, HeldError
+from projections.kernel.errors import FencedError, HeldError, SwappedError
 from services.runtime.postgres import Session
 
 LOG_START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition stands. ``record_id`` is that of the record before ``next_offset``."""
+    """Where a partition stands. ``record_id`` is that of the record before ``next_offset``.
+
+    ``live`` says whether outputs are put out: it changes hands with the checkpoint, so that no
+    owner can be mistaken about it.
+    """
 
     partition: int
     next_offset: int
@@ -39,14 +43,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     record_id: str | None
     logical_time: datetime
     progress: Progress
+    live: bool
     hold_at: int | None = None
 
 
 _CLAIM: LiteralString = """
 UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL WHERE partition = %s
-RETURNING partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at"""
+RETURNING partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
+    hold_at"""
 _READ: LiteralString = """
-SELECT partition, next_offset, owner_epoch, record_id, logical_time, progress::text, hold_at
+SELECT partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
+    hold_at
 FROM checkpoints WHERE partition = %s"""
 _MOVE: LiteralString = """
 UPDATE checkpoints
@@ -74,6 +81,7 @@ async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
 
     Raises:
         FencedError: the partition has another owner or stands elsewhere.
+        SwappedError: the generation became live or ceased to be.
         HeldError: an operator holds the generation before ``new.next_offset``.
     """
     cursor = await session.execute(
@@ -92,6 +100,8 @@ async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
     if cursor.rowcount == 1:
         return
     present = await read(session, old.partition)
+    if present.live != old.live:
+        raise SwappedError
     if present.owner_epoch == old.owner_epoch and present.next_offset == old.next_offset:
         raise HeldError
     raise FencedError
@@ -112,7 +122,8 @@ async def _one(session: Session, statement: LiteralString, partition: int) -> Ch
         record_id=row[3],
         logical_time=row[4],
         progress=_decode_progress(row[5]),
-        hold_at=row[6],
+        live=row[6],
+        hold_at=row[7],
     )
 
 

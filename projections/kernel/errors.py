@@ -14,6 +14,10 @@ class FencedError(Exception):
     """Another process owns this partition now; nothing of this batch was written."""
 
 
+class SwappedError(Exception):
+    """The generation became live or ceased to be since this partition was claimed; claim again."""
+
+
 class HeldError(Exception):
     """The generation is held at an offset that this batch would pass."""
 

@@ -11,6 +11,7 @@ from projections.kernel.errors import (
     FencedError,
     HeldError,
     InvalidRecordError,
+    SwappedError,
     TooManyDeadLettersError,
 )
 from services.runtime.kafka.errors import (
@@ -50,7 +51,7 @@ def decide(error: Exception) -> Decision:
             return Decision.RETRY
         case FencedError():
             return Decision.RECLAIM
-        case HeldError():
+        case HeldError() | SwappedError():
             return Decision.WAIT
         case DivergedError() | LogGapError() | TooManyDeadLettersError() | ForeignKeysError():
             return Decision.STOP

@@ -62,8 +62,12 @@ FROM upshot.generations WHERE projection = %(projection)s
 RETURNING generation"""
 _LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _CHECKPOINTS: LiteralString = """
-INSERT INTO {} (partition, next_offset, owner_epoch, logical_time, progress)
-SELECT p, 0, 0, %s, %s::jsonb FROM generate_series(0, %s - 1) AS p"""
+INSERT INTO {} (partition, next_offset, owner_epoch, logical_time, progress, live)
+SELECT p, 0, 0, %s, %s::jsonb, %s FROM generate_series(0, %s - 1) AS p"""
+_LAST_RETIRED: LiteralString = """
+SELECT generation FROM upshot.generations
+WHERE projection = %s AND state = 'building' AND retired_at IS NOT NULL
+ORDER BY retired_at DESC LIMIT 1"""
 _DROPPED: LiteralString = """
 UPDATE upshot.generations SET state = 'dropped'
 WHERE projection = %s AND generation = %s AND state = 'building'"""
@@ -88,6 +92,12 @@ async def standing(session: Session, projection: str) -> list[Generation]:
 async def live(session: Session, projection: str) -> Generation | None:
     """Find the live generation; None before the projection ran for the first time."""
     return next((g for g in await standing(session, projection) if g.state == "live"), None)
+
+
+async def last_retired(session: Session, projection: str) -> int | None:
+    """Find the generation that was live last and still stands."""
+    row = await (await session.execute(_LAST_RETIRED, (projection,))).fetchone()
+    return None if row is None else row[0]
 
 
 async def ensure_live(
@@ -160,6 +170,6 @@ async def _make(
     await migrate(session, made.schema, MIGRATIONS, migrations)
     await session.execute(
         sql.SQL(_CHECKPOINTS).format(sql.Identifier(made.schema, "checkpoints")),
-        (LOG_START, msgspec.json.encode(Progress()).decode(), partitions),
+        (LOG_START, msgspec.json.encode(Progress()).decode(), state == "live", partitions),
     )
     return made

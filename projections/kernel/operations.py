@@ -1,4 +1,4 @@
-"""Carrying out what operators request of a projection: rebuild, compare, drop, verify.
+"""Carrying out what operators request of a projection: rebuild, compare, promote and so on.
 
 Guarantee: a request is carried out by one process at a time and to its end, also when the process
 that began it was killed: what began is known by a row, and who carries it out by a lock.
@@ -28,6 +28,7 @@ from contracts.topics import CUSTOMER_EVENTS, OPERATIONS
 from projections.kernel import generations
 from projections.kernel.compare import CompareTimeoutError, compare, offsets_of
 from projections.kernel.generations import Generation
+from projections.kernel.promotion import PromotionRefusedError, promote, release
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer
@@ -100,6 +101,7 @@ _END: LiteralString = """
 UPDATE upshot.operations SET state = %s, report = %s::jsonb, ended_at = %s
 WHERE id = %s AND state = 'running'"""
 _LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
+_LOCK_HOLDS: LiteralString = "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))"
 
 _decode_request = codec.decoder(OperationRequested).decode
 
@@ -196,7 +198,7 @@ class Operator:
     async def _carry_out(self, session: Session, running: Running) -> None:
         try:
             report = await self._report_of(session, running)
-        except (RequestRefusedError, CompareTimeoutError) as error:
+        except (RequestRefusedError, PromotionRefusedError, CompareTimeoutError) as error:
             await self._end(session, running, "failed", codec.encode({"reason": str(error)}))
         else:
             await self._end(session, running, "succeeded", report)
@@ -207,6 +209,8 @@ class Operator:
                 return await self._rebuild(session, running)
             case "compare":
                 return await self._compare(session, running)
+            case "promote" | "rollback":
+                return await self._promote(session, running)
             case "drop":
                 return await self._drop(session, running)
             case "verify":
@@ -260,12 +264,36 @@ class Operator:
 
     async def _compare(self, session: Session, running: Running) -> bytes:
         candidate = await self._find(session, running.generation)
-        live = await generations.live(session, self._target.projection)
+        return await self._beside_live(session, candidate, compare)
+
+    async def _promote(self, session: Session, running: Running) -> bytes:
+        number, projection = running.generation, self._target.projection
+        if running.verb == "rollback" and number is None:
+            number = await generations.last_retired(session, projection)
+            if number is None:
+                raise RequestRefusedError(f"{projection} has no generation that was live before")
+        return await self._beside_live(session, await self._find(session, number), promote)
+
+    async def _beside_live(
+        self,
+        session: Session,
+        candidate: Generation,
+        work: Callable[[Session, Session, Generation, Generation], Awaitable[msgspec.Struct]],
+    ) -> bytes:
+        """Do what holds generations, with the live one and another, when nothing else does."""
+        projection = self._target.projection
+        live = await generations.live(session, projection)
         if live is None or candidate.number == live.number:
             raise RequestRefusedError(f"generation {candidate.number} is the live one itself")
+        taken = await (await session.execute(_LOCK_HOLDS, (projection,))).fetchone()
+        if taken is None or not taken[0]:
+            raise RequestRefusedError(
+                f"generations of {projection} are being compared or promoted: try again after it"
+            )
+        await release(session, live, candidate)
         reading = await connect(self._conninfo)
         try:
-            return codec.encode(await compare(reading, session, live, candidate))
+            return codec.encode(await work(reading, session, live, candidate))
         finally:
             await reading.close()
 

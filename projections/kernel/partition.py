@@ -59,7 +59,6 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     conninfo: str
     schema: str
-    live: bool
     partitions: int
     consumer: Consumer
     definitions: Definitions
@@ -116,7 +115,7 @@ class PartitionOwner(Generic[W]):
                     partition=self._partition,
                     decision=decision.value,
                     error=type(error).__name__,
-                    detail=str(error),
+                    detail=str(error) or type(error).__doc__,
                 )
                 if decision is Decision.STOP:
                     await self._write_down(error)
@@ -136,7 +135,7 @@ class PartitionOwner(Generic[W]):
                     await prefer_key_lookups(each)
                 held = await checkpoints.claim(session, self._partition)
             await self._verify(held)
-            relay = _RelayTask(self._projection.name, wiring, relaying, self._partition)
+            relay = _RelayTask(self._projection.name, wiring, relaying, held)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(relay.run())
@@ -174,7 +173,7 @@ class PartitionOwner(Generic[W]):
             self._projection,
             session,
             wiring.definitions,
-            live=wiring.live,
+            live=held.live,
             partitions=wiring.partitions,
         )
         wiring.report(self._partition, None)
@@ -276,11 +275,15 @@ class PartitionOwner(Generic[W]):
 class _RelayTask:
     """Relays one partition's outbox rows behind its batches."""
 
-    def __init__(self, projection: str, wiring: Wiring, session: Session, partition: int) -> None:
+    def __init__(self, projection: str, wiring: Wiring, session: Session, held: Checkpoint) -> None:
         self.rows: asyncio.Queue[OutboxRow] = asyncio.Queue(RELAY_ROWS_MAX)
-        self._live = wiring.live
+        self._live = held.live
         self._relay = Relay(
-            session, wiring.producer, wiring.reader_of, projection=projection, partition=partition
+            session,
+            wiring.producer,
+            wiring.reader_of,
+            projection=projection,
+            partition=held.partition,
         )
 
     async def run(self) -> None:

@@ -52,7 +52,6 @@ class GenerationReader(Generic[W]):
         self._wiring = Wiring(
             conninfo=conninfo,
             schema=generation.schema,
-            live=generation.state == "live",
             partitions=generation.partitions,
             consumer=self._consumer,
             definitions=definitions,

@@ -282,6 +282,7 @@ class Processor(Service, Generic[W]):
             await self._readers.pop(number).stop()
         for generation in standing:
             if generation.number in self._readers:
+                self._readers[generation.number].generation = generation
                 continue
             if generation.model_version != self._projection.version:
                 _log.warning(

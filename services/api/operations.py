@@ -36,7 +36,7 @@ OPERATION = PathParam(name="operation", description="Id of an operation.", examp
 class OperationDocument(Document):
     """What is asked of which projection.
 
-    ``generation`` names one for compare and drop; absent, the newest beside the live one.
+    ``generation`` names one for compare, promote and drop; absent, the newest beside the live one.
     """
 
     verb: OperationVerb
@@ -213,7 +213,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="/v1/operations",
         tag=TAG,
-        summary="Ask for a rebuild, compare, drop or verify",
+        summary="Ask for a rebuild, compare, promote, rollback, drop or verify",
         scopes=("operations",),
         body=Body(description="The verb and its projection.", document=OperationDocument),
         answers=Answers(

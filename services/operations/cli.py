@@ -20,6 +20,7 @@ from services.operations.events_import import import_events
 from services.operations.events_tail import tail
 from services.operations.options import load_settings
 from services.operations.projections import projections
+from services.operations.promote import promote, rollback
 from services.operations.rebuild import rebuild
 from services.operations.screen import Screen
 from services.operations.topics import topics
@@ -54,6 +55,8 @@ app.add_typer(events, name="events")
 app.command("projections")(projections)
 app.command("rebuild")(rebuild)
 app.command("compare")(compare)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
 app.command("drop")(drop)
 app.command("verify")(verify)
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -160,12 +160,16 @@ def test_a_rebuild_under_traffic_ends_equal_to_live(
         compared = shell.json("compare", "loyalty")
         importing.communicate(timeout=COMMAND_SECONDS)
     shown = shell("compare", "loyalty")
+    promoted = shell.json("promote", "loyalty")
+    rolled_back = shell("rollback", "loyalty")
     verified = shell.rows("verify", "loyalty")
     dropped = shell.json("drop", "loyalty")
 
     assert importing.returncode == 0
     assert compared["equal"] is True
     assert "Equal after" in shown
+    assert promoted["live_generation"] == built["generation"]
+    assert "Generation 1 of loyalty is live" in rolled_back
     assert verified == [{"projection": "loyalty", "generation": 1, "broken": []}]
     assert dropped == {"generation": built["generation"]}
     names = [(each["name"], each["state"]) for each in shell.rows("projections")]

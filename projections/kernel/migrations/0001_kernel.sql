@@ -7,7 +7,8 @@ CREATE TABLE checkpoints (
     record_id text,              -- of the record before next_offset; null at the start
     logical_time timestamptz NOT NULL,
     progress jsonb NOT NULL,     -- projections.kernel.checkpoint.Progress
-    hold_at bigint,              -- never go past this offset (compare)
+    live boolean NOT NULL,       -- whether what is written from here on is put out
+    hold_at bigint,              -- never go past this offset (compare, promote)
     stopped text,                -- why this partition stands still, for people
     CONSTRAINT checkpoints_stay_within_the_hold CHECK (hold_at IS NULL OR next_offset <= hold_at)
 );

@@ -58,6 +58,7 @@ CREATE TABLE generations (
         CONSTRAINT generations_have_a_known_state CHECK (state IN ('live', 'building', 'dropped')),
     model_version integer NOT NULL,
     partitions integer NOT NULL,
+    retired_at timestamptz,      -- when another was promoted over it
     CONSTRAINT generations_are_numbered PRIMARY KEY (projection, generation)
 );
 CREATE UNIQUE INDEX generations_have_one_live ON generations (projection) WHERE state = 'live';

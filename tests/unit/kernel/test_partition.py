@@ -62,7 +62,6 @@ async def _wiring() -> AsyncGenerator[Wiring]:
     yield Wiring(
         conninfo="",
         schema="",
-        live=True,
         partitions=1,
         consumer=consumer,
         definitions=KnownDefinitions(),

@@ -26,6 +26,7 @@ START = Checkpoint(
     record_id=None,
     logical_time=NOON,
     progress=Progress(),
+    live=True,
 )
 
 

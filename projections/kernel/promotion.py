@@ -1,0 +1,167 @@
+"""Making another generation the live one, and back: promote and rollback.
+
+Guarantee: the outputs of the two join without a gap or a repeat. The live generation stands still
+at an offset in each partition until its outbox is appended, the other one runs to exactly these
+offsets, and one transaction hands over who is live, the sequences and what the relays know. Within
+``PAUSE_SECONDS_MAX`` that is done or undone. The retired generation goes on silently, so that a
+rollback is the same thing in reverse.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import LiteralString
+
+import msgspec
+from psycopg import sql
+
+from projections.kernel.compare import Comparison, compare, offsets_of
+from projections.kernel.generations import Generation
+from services.runtime.postgres import Session
+
+PAUSE_SECONDS_MAX = 10.0
+"""How long the live generation may stand still; past it everything goes on as before."""
+POLL_SECONDS = 0.01
+
+
+class PromotionRefusedError(Exception):
+    """The generation cannot be made live as things stand; nothing was changed."""
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """What was promoted: generations by number, and where in each partition they changed places."""
+
+    live_generation: int
+    retired_generation: int
+    offsets: dict[str, int]
+
+
+_HOLD_HERE: LiteralString = "UPDATE {} SET hold_at = next_offset"
+_HOLD_AT: LiteralString = """
+UPDATE {} c SET hold_at = n.hold_at
+FROM unnest(%s::int[], %s::bigint[]) AS n (partition, hold_at) WHERE c.partition = n.partition"""
+_RELEASE: LiteralString = "UPDATE {} SET hold_at = NULL"
+_PENDING: LiteralString = "SELECT count(*) FROM {}"
+_LOCK: LiteralString = "SELECT partition, next_offset FROM {} ORDER BY partition FOR UPDATE"
+_TAKE_OVER: LiteralString = """
+UPDATE {next} n SET live = true, owner_epoch = n.owner_epoch + 1, hold_at = NULL,
+    progress = jsonb_set(n.progress, '{{sequence}}', l.progress -> 'sequence')
+FROM {live} l WHERE l.partition = n.partition"""
+_RETIRE: LiteralString = """
+UPDATE {} SET live = false, owner_epoch = owner_epoch + 1, hold_at = NULL"""
+_FORGET_RELAYS: LiteralString = "DELETE FROM {}"
+_TAKE_RELAYS: LiteralString = "INSERT INTO {} SELECT * FROM {}"
+_RETIRED: LiteralString = """
+UPDATE upshot.generations SET state = 'building', retired_at = now()
+WHERE projection = %s AND generation = %s AND state = 'live'"""
+_PROMOTED: LiteralString = """
+UPDATE upshot.generations SET state = 'live', retired_at = NULL
+WHERE projection = %s AND generation = %s AND state = 'building'"""
+
+
+async def release(session: Session, *generations: Generation) -> None:
+    """Let generations go on that a killed process may have left held."""
+    for each in generations:
+        await session.execute(sql.SQL(_RELEASE).format(_table(each, "checkpoints")))
+
+
+async def promote(
+    reading: Session, steering: Session, live: Generation, candidate: Generation
+) -> Promotion:
+    """Make ``candidate`` live if it believes what the live generation believes.
+
+    Equal at one place, equal for ever: both are functions of the same log. So the comparison does
+    not stop the live one, and only the change of hands does.
+
+    Args:
+        reading, steering: as for ``compare``.
+
+    Raises:
+        CompareTimeoutError: a generation does not move.
+        PromotionRefusedError: they differ, or did not meet in time; nothing was changed.
+    """
+    comparison = await compare(reading, steering, live, candidate)
+    if not comparison.equal:
+        raise PromotionRefusedError(_difference(comparison))
+    try:
+        async with asyncio.timeout(PAUSE_SECONDS_MAX):
+            offsets = await _meet(steering, live, candidate)
+            await _swap(steering, live, candidate, offsets)
+    except TimeoutError as error:
+        raise PromotionRefusedError(
+            f"generations {live.number} and {candidate.number} did not meet within "
+            f"{PAUSE_SECONDS_MAX:.0f} s; everything goes on as before, so try again"
+        ) from error
+    finally:
+        await release(steering, live, candidate)
+    return Promotion(
+        live_generation=candidate.number,
+        retired_generation=live.number,
+        offsets={str(partition): offset for partition, offset in offsets.items()},
+    )
+
+
+async def _meet(session: Session, live: Generation, candidate: Generation) -> dict[int, int]:
+    """Hold both at the same offsets, the live one with nothing left to append."""
+    await session.execute(sql.SQL(_HOLD_HERE).format(_table(candidate, "checkpoints")))
+    goal = await offsets_of(session, candidate.schema)
+    await _until(lambda: _has_passed(session, live, goal))
+    await session.execute(sql.SQL(_HOLD_HERE).format(_table(live, "checkpoints")))
+    offsets = await offsets_of(session, live.schema)
+    await session.execute(
+        sql.SQL(_HOLD_AT).format(_table(candidate, "checkpoints")),
+        (list(offsets), list(offsets.values())),
+    )
+    await _until(lambda: _has_passed(session, candidate, offsets))
+    await _until(lambda: _has_appended(session, live))
+    return offsets
+
+
+async def _swap(
+    session: Session, live: Generation, candidate: Generation, offsets: dict[int, int]
+) -> None:
+    """Hand over in one transaction; whoever owned a partition before is fenced by it."""
+    ours, theirs = _table(live, "checkpoints"), _table(candidate, "checkpoints")
+    async with session.transaction():
+        for checkpoints in (ours, theirs):
+            found = await session.execute(sql.SQL(_LOCK).format(checkpoints))
+            if dict(await found.fetchall()) != offsets:
+                raise PromotionRefusedError("a hold was taken away meanwhile; try again")
+        if not await _has_appended(session, live):
+            raise PromotionRefusedError("outputs came meanwhile; try again")
+        await session.execute(sql.SQL(_TAKE_OVER).format(next=theirs, live=ours))
+        await session.execute(sql.SQL(_RETIRE).format(ours))
+        relays = _table(candidate, "relays")
+        await session.execute(sql.SQL(_FORGET_RELAYS).format(relays))
+        await session.execute(sql.SQL(_TAKE_RELAYS).format(relays, _table(live, "relays")))
+        await session.execute(_RETIRED, (live.projection, live.number))
+        await session.execute(_PROMOTED, (candidate.projection, candidate.number))
+
+
+async def _has_passed(session: Session, generation: Generation, goal: dict[int, int]) -> bool:
+    offsets = await offsets_of(session, generation.schema)
+    return all(offsets[partition] >= offset for partition, offset in goal.items())
+
+
+async def _has_appended(session: Session, generation: Generation) -> bool:
+    query = sql.SQL(_PENDING).format(_table(generation, "outbox"))
+    row = await (await session.execute(query)).fetchone()
+    return row is not None and row[0] == 0
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        if await holds():
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _difference(comparison: Comparison) -> str:
+    tables = ", ".join(each.table for each in comparison.tables if not each.equal)
+    return (
+        f"generation {comparison.next_generation} differs from the live one, "
+        f"{comparison.live_generation}, in {tables}: `upshot compare` shows rows"
+    )
+
+
+def _table(generation: Generation, name: str) -> sql.Identifier:
+    return sql.Identifier(generation.schema, name)
