@@ -41,6 +41,12 @@ SEQUENCE_DIGITS = 20
 """Width of a sequence, so that it orders as text too (the CloudEvents sequence extension)."""
 
 
+SOURCE_HEADER = "source"
+SEQUENCE_HEADER = "sequence"
+"""Kafka headers of a relayed record that is no CloudEvent: what ``source`` and ``sequence`` are in
+one."""
+
+
 def spell_sequence(number: int) -> str:
     """Write a sequence number as the fixed-width text that stands in a record."""
     return str(number).rjust(SEQUENCE_DIGITS, "0")

@@ -11,7 +11,7 @@ from typing import LiteralString
 import msgspec
 
 from contracts import codec
-from contracts.cloudevent import CloudEvent, spell_sequence
+from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent, spell_sequence
 from contracts.partitioner import partition_of
 from contracts.topics import OUTPUT_MAX_BYTES
 from projections.kernel.errors import InvalidRecordError
@@ -34,6 +34,8 @@ class Relayed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sequence: int
     key: bytes
     value: bytes
+    is_raw: bool = False
+    """Its source and sequence stand in headers, since the value does not tell them."""
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +116,7 @@ class Outputs:
     def _encode(self, output: Output | RawOutput, sequence: int) -> Relayed:
         key = output.customer.encode()
         if isinstance(output, RawOutput):
-            return Relayed(output.topic, output.partition, sequence, key, output.value)
+            return Relayed(output.topic, output.partition, sequence, key, output.value, is_raw=True)
         own = output.customer == output.cause.record.subject
         target = self._partition if own else partition_of(key, self._partitions)
         return Relayed(
@@ -219,11 +221,17 @@ class Relay:
         acks = await self._producer.append(
             topic,
             partition,
-            [Outgoing(record.key, record.value) for record in records],
+            [Outgoing(record.key, record.value, self._headers(record)) for record in records],
             deadline_seconds=APPEND_SECONDS,
         )
         ack, count = acks[-1]
         return ack.base_offset + count
+
+    def _headers(self, record: Relayed) -> tuple[tuple[str, bytes], ...]:
+        if not record.is_raw:
+            return ()
+        sequence = spell_sequence(record.sequence).encode()
+        return (SOURCE_HEADER, self._source.encode()), (SEQUENCE_HEADER, sequence)
 
     async def _expect(self, target: tuple[str, int]) -> None:
         """Note where a target ends before the first record of ours goes there."""

@@ -59,8 +59,9 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class RawOutput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An output that stands on its topic as the very bytes of ``value``, no CloudEvent around it.
 
-    It is keyed by ``customer``, whose partition is ``partition``. The value must tell itself from
-    every other: it bears an id that derives from the cause.
+    Source and sequence go into Kafka headers. It is keyed by ``customer``, whose partition is
+    ``partition``. The value must tell itself from every other: it bears an id that derives from
+    the cause.
     """
 
     topic: str

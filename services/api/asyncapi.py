@@ -15,7 +15,7 @@ from contracts.administration import (
     OperationEnded,
     OperationRequested,
 )
-from contracts.cloudevent import CloudEvent
+from contracts.cloudevent import SEQUENCE_DIGITS, SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent
 from contracts.codec import JsonObject
 from contracts.effects import LOYALTY_ENTRY, LoyaltyEntry
 from contracts.events import (
@@ -42,7 +42,8 @@ from services.api.described import struct_schemas
 from services.api.openapi import API_VERSION, TITLE
 
 SEQUENCE_RULE: Final = (
-    "Records that a projection relays bear `source` and `sequence`. A record may stand twice in a "
+    "Records that a projection relays bear `source` and `sequence`, those of `webhooks` as Kafka "
+    "headers. A record may stand twice in a "
     "topic, after a relay was killed between an append and its note. So every consumer keeps the "
     "last `sequence` of each `source` with its own results and passes over a record whose "
     "sequence is not greater (compare as text: it has a fixed width). A record without `sequence` "
@@ -113,6 +114,14 @@ def asyncapi_document() -> JsonObject:
         "title": "A message that a distribution sends; the same bytes as the HTTP body.",
         "contentType": JSON_MEDIA,
         "payload": message_schema(),
+        "headers": {
+            "type": "object",
+            "required": [SOURCE_HEADER, SEQUENCE_HEADER],
+            "properties": {
+                SOURCE_HEADER: {"type": "string"},
+                SEQUENCE_HEADER: {"type": "string", "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$"},
+            },
+        },
     }
     return {
         "asyncapi": "3.0.0",

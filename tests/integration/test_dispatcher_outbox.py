@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER
 from contracts.events import CustomEvent
 from contracts.identifiers import CustomerId
 from contracts.partitioner import partition_of
@@ -195,6 +196,12 @@ async def test_two_readers_append_each_message_once(topic: Topic) -> None:
     bodies = await topic.bodies()
     assert len(bodies) == len(set(bodies)) == told
     assert sorted(bodies) == sorted(await topic.queued())
+    last: dict[bytes, int] = {}
+    for record in await topic.system.on_the_topic():
+        headers = dict(record.headers)
+        source, sequence = headers[SOURCE_HEADER], int(headers[SEQUENCE_HEADER])
+        assert sequence == last.get(source, 0) + 1
+        last[source] = sequence
 
 
 async def test_it_goes_on_after_postgres_closed_its_sessions(topic: Topic) -> None:

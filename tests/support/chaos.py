@@ -163,13 +163,13 @@ class Inside:
         try:
             before = self._ends()
             waiting = {each: self._waiting(each) for each in PROJECTIONS}
-            ((unappended, undelivered),) = self.rows(_DELIVERIES_WAITING)
+            ((undelivered,),) = self.rows(_DELIVERIES_WAITING)
             after = self._ends()
         except (OSError, psycopg.OperationalError) as error:
             raise AssertionError("a server is away") from error
         assert before == after, f"it goes on: {before}, {after}"
         assert not any(waiting.values()), f"outboxes wait: {waiting}"
-        assert (unappended, undelivered) == (0, 0), f"{unappended}, {undelivered} wait"
+        assert undelivered == 0, f"{undelivered} wait"
         return True
 
     def _ends(self) -> dict[str, list[int]]:
@@ -217,8 +217,7 @@ class Inside:
 
 
 _DELIVERIES_WAITING: LiteralString = """
-SELECT (SELECT count(*) FROM deliveries.unappended),
-    (SELECT count(*) FROM deliveries.deliveries WHERE state <> 'succeeded')"""
+SELECT count(*) FROM deliveries.deliveries WHERE state <> 'succeeded'"""
 
 
 async def _read(kafka: str, prefix: str, topic: str, partitions: list[int]) -> list[Incoming]:

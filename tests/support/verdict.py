@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from contracts import codec
+from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER
 from contracts.places import parse_position
 from contracts.topics import CUSTOMER_EVENTS, LOYALTY_ENTRIES, WEBHOOKS
 from tests.support.chaos import Inside
@@ -165,14 +166,20 @@ def assert_entries_are_told_once(inside: Inside) -> None:
 
 
 def assert_messages_are_told_once(inside: Inside, facts: list[Fact]) -> None:
-    """A consumer that passes over ids it knows has one message of each fact that sends one."""
+    """A consumer that follows the sequence rule has one message of each fact that sends one."""
     by_id: dict[str, bytes] = {}
     events: Counter[str] = Counter()
+    last: dict[bytes, int] = defaultdict(int)
     for found in inside.records(WEBHOOKS):
         message = msgspec.json.decode(found.value, type=Message)
-        if message.id in by_id:
-            assert by_id[message.id] == found.value, "both copies say the same"
+        headers = dict(found.headers)
+        source, sequence = headers[SOURCE_HEADER], int(headers[SEQUENCE_HEADER])
+        if sequence <= last[source]:
+            assert by_id[message.id] == found.value, "what is passed over was applied before"
             continue
+        assert sequence == last[source] + 1, f"{source!r} misses one"
+        last[source] = sequence
+        assert message.id not in by_id, "what is new has an id of its own"
         by_id[message.id] = found.value
         events[message.data.event.id] += 1
     expected = {fact.event_id for fact in facts if fact.tells}

@@ -96,15 +96,3 @@ CREATE TABLE endpoint_hours (
 ) WITH (fillfactor = 50);
 
 CREATE SEQUENCE senders AS integer CYCLE;
-
-CREATE TABLE unappended (                -- messages that do not surely stand on the topic yet
-    partition integer NOT NULL,
-    place bigint NOT NULL,
-    message uuid NOT NULL,
-    CONSTRAINT unappended_messages_have_one_row PRIMARY KEY (partition, place, message)
-);
-
-CREATE TABLE topic_ends (                -- up to here the topic's records are accounted for
-    partition integer CONSTRAINT topic_ends_have_one_row_a_partition PRIMARY KEY,
-    next_offset bigint NOT NULL
-);

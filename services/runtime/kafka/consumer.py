@@ -45,13 +45,14 @@ PartitionsChange = Callable[[Collection[int]], Awaitable[None]]
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """A record as read: where it stands, when the broker appended it, and its bytes."""
+    """A record as read: where it stands, when the broker appended it, its bytes and headers."""
 
     partition: int
     offset: int
     appended_at_ms: int
     key: bytes
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def appended_at(self) -> datetime:
@@ -148,7 +149,12 @@ class Consumer:
             return []
         return [
             Incoming(
-                partition, record.offset, record.timestamp, record.key or b"", record.value or b""
+                partition,
+                record.offset,
+                record.timestamp,
+                record.key or b"",
+                record.value or b"",
+                tuple(record.headers),
             )
             for record in found.get(tp, ())
         ]

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.topics import RECORD_MAX_BYTES
 from services.runtime.kafka.errors import (
@@ -47,10 +48,11 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A record to append: key and value as bytes."""
+    """A record to append: key and value as bytes, headers where it has any."""
 
     key: bytes
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Producer:
@@ -201,17 +203,23 @@ def _batches(client: AIOKafkaProducer, records: Iterable[Outgoing]) -> list[tupl
     batches: list[tuple[object, int]] = []
     builder, count = client.create_batch(), 0
     for record in records:
-        if builder.append(key=record.key, value=record.value, timestamp=None) is None:
+        if not _append(builder, record):
             if not count:
                 raise RecordTooLargeError
             batches.append((builder, count))
             builder, count = client.create_batch(), 0
-            if builder.append(key=record.key, value=record.value, timestamp=None) is None:
+            if not _append(builder, record):
                 raise RecordTooLargeError
         count += 1
     if count:
         batches.append((builder, count))
     return batches
+
+
+def _append(builder: BatchBuilder, record: Outgoing) -> bool:
+    headers = list(record.headers)
+    made = builder.append(key=record.key, value=record.value, timestamp=None, headers=headers)
+    return made is not None
 
 
 def _outcome(
