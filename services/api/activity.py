@@ -24,7 +24,6 @@ from services.api.call import CURSOR, LIMIT, Call, Reply
 from services.api.progress import NoReadModelError
 from services.api.routes import EVENT_STREAM, Answers, Param, Route
 from services.runtime.postgres import DatabaseUnavailableError
-from services.runtime.problems import ProblemError, rate_limited
 
 TAG: Final = "Activity"
 POLL_SECONDS: Final = 0.25
@@ -33,8 +32,6 @@ BEAT_SECONDS: Final = 15.0
 """An idle stream says where it stands this often, so that proxies keep it open."""
 STREAM_SECONDS: Final = 600.0
 """A stream ends after this long, so that a key that was revoked does not read on for ever."""
-STREAMS_MAX: Final = 64
-"""Streams at once: each asks Postgres four times a second."""
 ENTRIES_MAX: Final = 100
 """Entries read at once: what a stream holds in memory."""
 PLACE_CHARS_MAX: Final = 32 * 1024
@@ -45,8 +42,6 @@ LAST_EVENT_ID: Final = Param(
     chars_max=PLACE_CHARS_MAX,
     blank_is_absent=True,
 )
-
-_open_streams: set[object] = set()
 
 
 async def list_activity(call: Call) -> Reply:
@@ -61,16 +56,18 @@ async def list_activity(call: Call) -> Reply:
 
 async def stream_activity(call: Call) -> Reply:
     """What happens in the workspace from now or a place on, as server-sent events."""
-    if len(_open_streams) >= STREAMS_MAX:
-        raise ProblemError(rate_limited(f"More than {STREAMS_MAX} streams at once."))
-    found = await _look(call, call.text(LAST_EVENT_ID.name))
+    call.api.streams.take(call.workspace)
+    try:
+        found = await _look(call, call.text(LAST_EVENT_ID.name))
+    except BaseException:
+        call.api.streams.leave(call.workspace)
+        raise
     headers = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
     return Reply(stream=_told(call, found), media=EVENT_STREAM, headers=headers)
 
 
 async def _told(call: Call, found: NewActivity) -> AsyncGenerator[bytes]:
-    token = object()
-    _open_streams.add(token)
+    """Tell what is new from ``found`` on; the seat is given back at the end."""
     try:
         ends_at = time.monotonic() + STREAM_SECONDS
         beat_at = 0.0
@@ -86,7 +83,7 @@ async def _told(call: Call, found: NewActivity) -> AsyncGenerator[bytes]:
                 await asyncio.sleep(POLL_SECONDS)
             found = await _look_again(call, found.place)
     finally:
-        _open_streams.discard(token)
+        call.api.streams.leave(call.workspace)
 
 
 async def _look_again(call: Call, place: str) -> NewActivity:

@@ -7,7 +7,7 @@ takes and the requests at once are bounded.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -20,7 +20,7 @@ from services.api.matching import Found, Matcher, NotAllowedError
 from services.api.parameters import check_path, read_parameters
 from services.api.routes import JSON, Route
 from services.api.state import Api
-from services.api.waiting import wait_for_positions
+from services.api.waiting import wait_for_positions, waits
 from services.runtime import metrics
 from services.runtime.access import Access, token_of
 from services.runtime.problems import (
@@ -50,7 +50,7 @@ _Headers = list[tuple[bytes, bytes]]
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
+    """The client closed the connection before its request was complete, or while it waited."""
 
 
 class App:
@@ -119,8 +119,8 @@ class App:
             media=media,
             content=content,
         )
-        if access is not None and route.method == "GET":
-            await wait_for_positions(call)
+        if access is not None and route.method == "GET" and waits(call):
+            await _while_there(receive, wait_for_positions(call))
         assert route.call is not None, "the matcher knows only routes of this process"
         return await route.call(call)
 
@@ -213,6 +213,20 @@ async def _send_stream(receive: Receive, send: Send, stream: AsyncGenerator[byte
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()
+
+
+async def _while_there(receive: Receive, work: Coroutine[None, None, None]) -> None:
+    """Do it for as long as the client is there; raises ``ClientGoneError`` when it leaves."""
+    gone, working = asyncio.create_task(_disconnected(receive)), asyncio.create_task(work)
+    try:
+        await asyncio.wait((gone, working), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+        await asyncio.wait((gone, working))
 
 
 async def _disconnected(receive: Receive) -> None:

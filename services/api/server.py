@@ -20,6 +20,7 @@ from services.api.log import Log
 from services.api.openapi import openapi_document
 from services.api.patience import keep_patience
 from services.api.progress import Progress
+from services.api.seats import stream_seats, waiting_seats
 from services.api.state import CHANGES_MAX, Api
 from services.api.table import ROUTES
 from services.runtime.access import KeyStore, ensure_admin_key
@@ -94,6 +95,8 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
             producer=producer,
             relay=relay,
             progress=Progress(pool),
+            waits=waiting_seats(),
+            streams=stream_seats(),
             log=Log(settings),
             compiled=Compiled(),
             changing=asyncio.Semaphore(CHANGES_MAX),

@@ -12,6 +12,7 @@ from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
 from services.api.log import Log
 from services.api.progress import Progress
+from services.api.seats import Seats
 from services.runtime.access import KeyStore
 from services.runtime.clock import Clock
 from services.runtime.kafka.producer import Producer
@@ -34,6 +35,8 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     producer: Producer
     relay: DefinitionsRelay
     progress: Progress
+    waits: Seats
+    streams: Seats
     log: Log
     compiled: Compiled
     changing: asyncio.Semaphore

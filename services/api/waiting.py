@@ -45,12 +45,17 @@ _POINTER: Final = f"/headers/{WAIT_FOR}"
 _WAIT: Final = re.compile(r"wait=\"?([0-9]{1,6})\"?", re.ASCII | re.IGNORECASE)
 
 
+def waits(call: Call) -> bool:
+    """Whether the call's headers name a position."""
+    return bool(call.values.get(WAIT_FOR))
+
+
 async def wait_for_positions(call: Call) -> None:
     """Hold the call until its route's read model has passed what its headers name.
 
     Raises:
         RefusedError: a position is malformed, or on a topic or partition that is not read.
-        ProblemError: 503, the deadline passed.
+        ProblemError: 503, the deadline passed; 429, too many wait.
     """
     texts = call.values.get(WAIT_FOR, ())
     if not isinstance(texts, tuple) or not texts:
@@ -61,7 +66,9 @@ async def wait_for_positions(call: Call) -> None:
     if call.route.projection is None:
         return  # it reads the truth itself, which is ahead of every position
     seconds = wait_seconds(call)
-    if not await call.api.progress.wait(call.route.projection, positions, seconds):
+    with call.api.waits.seated(call.workspace):
+        passed = await call.api.progress.wait(call.route.projection, positions, seconds)
+    if not passed:
         raise ProblemError(
             unavailable(
                 f"The read model {call.route.projection} has not passed the position "

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 
 from contracts.codec import decode_record
 from contracts.places import Position
+from projections import customers
 from projections.kernel import generations
+from services.api.seats import STREAMS_OF_WORKSPACE_MAX, WAITS_OF_WORKSPACE_MAX
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import connect
 from tests.integration.api_process import PARTITIONS, RunningApi, running_api
+from tests.support.eventually import eventually
+from tests.unit.api.asgi import Answer, NoAnswerError
 
 
 @pytest.fixture
@@ -74,6 +79,78 @@ async def test_a_read_waits_for_the_position_it_names(api: RunningApi, live: str
 
     assert early is False
     assert await waiting is True
+
+
+FAR = {"upshot_wait_for": "customer.events/0/999999", "prefer": "wait=30"}
+
+
+async def test_requests_that_wait_leave_room_and_are_bounded(api: RunningApi, live: str) -> None:
+    left, count = asyncio.Event(), WAITS_OF_WORKSPACE_MAX + 20
+    headers = {name.replace("_", "-"): value for name, value in FAR.items()}
+    asked = [
+        asyncio.create_task(api.admin.send("GET", "/v1/events", headers=headers, left=left))
+        for _ in range(count)
+    ]
+
+    async def refused() -> bool:
+        return sum(each.done() for each in asked) == count - WAITS_OF_WORKSPACE_MAX
+
+    await eventually(refused)
+    beside = await api.admin.get("/v1/keys")
+    another = await _key_of_another_workspace(api)
+    passed = await api.admin.with_key(another).get(
+        "/v1/events", upshot_wait_for="customer.events/0/999999", prefer="wait=0"
+    )
+    left.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert live
+    assert (beside.status, passed.status) == (200, 503)
+    turned_away = [each for each in answers if isinstance(each, Answer)]
+    assert {each.status for each in turned_away} == {429}
+    assert {each.headers["retry-after"] for each in turned_away} == {"1"}
+    assert sum(isinstance(each, NoAnswerError) for each in answers) == WAITS_OF_WORKSPACE_MAX
+    assert api.api.waits.taken == 0
+
+
+async def test_streams_asked_for_at_once_are_bounded(api: RunningApi) -> None:
+    left, count = asyncio.Event(), STREAMS_OF_WORKSPACE_MAX + 30
+    await _make_customers_readable(api)
+    asked = [
+        asyncio.create_task(api.admin.send("GET", "/v1/activity/stream", left=left))
+        for _ in range(count)
+    ]
+
+    async def refused() -> bool:
+        return sum(each.done() for each in asked) == count - STREAMS_OF_WORKSPACE_MAX
+
+    await eventually(refused)
+    left.set()
+    answers = await asyncio.gather(*asked)
+
+    assert sorted({each.status for each in answers}) == [200, 429]
+    assert api.api.streams.taken == 0
+
+
+async def _key_of_another_workspace(api: RunningApi) -> str:
+    made = await api.admin.post("/v1/workspaces", {"name": "other"})
+    assert made.status == 200, made.content
+    return made.json()["key"]
+
+
+async def _make_customers_readable(api: RunningApi) -> None:
+    """A live generation with the tables of customers, empty."""
+    session = await connect(api.api.settings.postgres)
+    try:
+        await generations.ensure_live(
+            session,
+            "customers",
+            version=1,
+            partitions=PARTITIONS,
+            migrations=Path(customers.__file__).parent / "migrations",
+        )
+    finally:
+        await session.close()
 
 
 async def test_a_request_stands_in_the_log_and_is_followed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -15,6 +16,10 @@ Application = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
     Awaitable[None],
 ]
+
+
+class NoAnswerError(Exception):
+    """The request ended without an answer: the client had left."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -58,7 +63,10 @@ class Client:
         *,
         media: str = "application/json",
         headers: Mapping[str, str] | None = None,
+        left: asyncio.Event | None = None,
     ) -> Answer:
+        """Send a request; the client stays until ``left`` is set."""
+        gone = left or asyncio.Event()
         raw_path, _, query = path.partition("?")
         sent = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
         if self._key is not None:
@@ -77,13 +85,18 @@ class Client:
         received: list[Message] = []
 
         async def receive() -> Message:
-            return next(parts, {"type": "http.disconnect"})
+            part = next(parts, None)
+            if part is not None:
+                return part
+            await gone.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
             received.append(message)
 
         await self._application(scope, receive, send)
-        assert received, "an answer was sent"
+        if not received:
+            raise NoAnswerError
         return Answer(
             received[0]["status"],
             {name.decode(): value.decode() for name, value in received[0]["headers"]},
