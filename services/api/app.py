@@ -46,6 +46,13 @@ BODY_SECONDS: Final = 30.0
 """How long a body may take to arrive."""
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.\-]{8,100}")
+_OF_INSTALLATION: Final = Problem(
+    slug="forbidden",
+    title="The key is of another workspace",
+    status=403,
+    detail="This is about the whole installation: it needs a key of the installation's own "
+    "workspace (UPSHOT_WORKSPACE).",
+)
 _Headers = list[tuple[bytes, bytes]]
 
 
@@ -131,6 +138,8 @@ class App:
             raise ProblemError(unauthorized())
         if not any(access.allows(scope) for scope in route.scopes) and len(route.scopes) == 1:
             raise ProblemError(forbidden(route.scopes[0]))
+        if route.is_of_installation and access.workspace != self._api.settings.workspace:
+            raise ProblemError(_OF_INSTALLATION)
         return access
 
 

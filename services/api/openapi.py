@@ -93,7 +93,9 @@ def _operation(route: Route, answer: JsonObject) -> JsonObject:
         "responses": _responses(route, answer),
     }
     if route.scopes:
-        made["description"] = f"Scope: {' or '.join(f'`{scope}`' for scope in route.scopes)}."
+        whose = " Of keys of the installation's own workspace." if route.is_of_installation else ""
+        scopes = " or ".join(f"`{scope}`" for scope in route.scopes)
+        made["description"] = f"Scope: {scopes}.{whose}"
         made["x-upshot-scopes"] = list(route.scopes)
     parameters = [
         *(_path_parameter(param) for param in route.path_params),

@@ -206,7 +206,7 @@ async def list_topics(call: Call) -> Reply:
     return page(views)
 
 
-_read = partial(Route, method="GET", tag=TAG, scopes=("operations",))
+_read = partial(Route, method="GET", tag=TAG, scopes=("operations",), is_of_installation=True)
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -220,6 +220,7 @@ ROUTES: tuple[Route, ...] = (
             description="The request stands in the log.", kind=OperationView, status=202
         ),
         problems=(409,),
+        is_of_installation=True,
         call=post_operation,
     ),
     _read(

@@ -245,6 +245,7 @@ ROUTES: tuple[Route, ...] = (
         path="/v1/projections",
         summary="List the projections with their lag",
         answers=Answers(description="Every generation that stands.", kind=Page[ProjectionView]),
+        is_of_installation=True,
         call=list_projections,
     ),
     _read(

@@ -89,6 +89,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     ``scopes``: none means open to all; one is checked before the call; of several the call itself
     says which it needs. ``projection`` is the read model the route reads, for ``Upshot-Wait-For``.
+    ``is_of_installation``: it is about every workspace, so keys of the installation's own alone.
     """
 
     method: Method
@@ -105,6 +106,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[int, ...] = ()
     projection: Projection | None = None
     served_by: ServedBy = "api"
+    is_of_installation: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -94,6 +94,7 @@ ROUTES: tuple[Route, ...] = (
         body=Body(description="Its name and clock.", document=WorkspaceRequest),
         answers=Answers(description="The workspace, with its key.", kind=MadeWorkspace),
         problems=(409,),
+        is_of_installation=True,
         call=post_workspace,
     ),
 )

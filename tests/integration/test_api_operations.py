@@ -194,6 +194,27 @@ async def test_a_projection_has_one_rebuild_at_a_time(api: RunningApi) -> None:
     assert taken.json()["id"] in refused.json()["detail"]
 
 
+async def test_what_is_of_the_whole_installation_is_its_own_workspaces_alone(
+    api: RunningApi,
+) -> None:
+    asked = await api.admin.post("/v1/operations", {"verb": "verify", "projection": "loyalty"})
+    other = api.admin.with_key(await _key_of_another_workspace(api))
+    one = f"/v1/operations/{asked.json()['id']}"
+
+    reads = [
+        await other.get(each) for each in ("/v1/operations", one, "/v1/projections", "/v1/topics")
+    ]
+    writes = [
+        await other.post("/v1/operations", {"verb": "rebuild", "projection": "loyalty"}),
+        await other.post("/v1/workspaces", {"name": "third"}),
+    ]
+    listed = await api.admin.get("/v1/operations")
+
+    assert {(each.status, each.json()["key"]) for each in reads + writes} == {(403, "forbidden")}
+    assert [each["verb"] for each in listed.json()["data"]] == ["verify"]
+    assert (await other.get("/v1/dead-letters")).json()["data"] == []
+
+
 async def test_operations_are_paged_newest_first(api: RunningApi) -> None:
     document = {"verb": "verify", "projection": "loyalty"}
     made = [(await api.admin.post("/v1/operations", document)).json()["id"] for _ in range(3)]
