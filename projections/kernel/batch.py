@@ -132,25 +132,25 @@ class Applier(Generic[W]):
     ) -> Committed:
         """Write inside the transaction; the checkpoint goes first so that a zombie changes nothing.
 
-        The sequence moves last, once the outputs that only rows can tell are known.
+        It goes once more, for its sequence, where rows had to tell some of the outputs.
         """
-        await checkpoints.move(self._session, old, new)
+        known = outputs.count
+        moved = _after_outputs(new, known)
+        await checkpoints.move(self._session, old, moved)
         await facts.write(self._session)
         outputs.add(await self._projection.write(self._session, self._working, live=self._live))
+        if outputs.count > known:
+            before, moved = moved, _after_outputs(new, outputs.count)
+            await checkpoints.move(self._session, before, moved)
         if not outputs.count:
-            return Committed(checkpoint=new, outbox=None)
-        return await self._keep(new, outputs.encoded(), outputs.count)
+            return Committed(checkpoint=moved, outbox=None)
+        return await self._keep(old, moved, outputs.encoded())
 
-    async def _keep(self, new: Checkpoint, records: bytes, count: int) -> Committed:
+    async def _keep(self, old: Checkpoint, new: Checkpoint, records: bytes) -> Committed:
         """Keep output records with the checkpoint that has their sequences."""
-        sequence = new.progress.sequence
-        row = OutboxRow(sequence_first=sequence + 1, records=records)
+        row = OutboxRow(sequence_first=old.progress.sequence + 1, records=records)
         await outbox.insert(self._session, new.partition, row)
-        moved = msgspec.structs.replace(
-            new, progress=msgspec.structs.replace(new.progress, sequence=sequence + count)
-        )
-        await checkpoints.move(self._session, new, moved)
-        return Committed(checkpoint=moved, outbox=row)
+        return Committed(checkpoint=new, outbox=row)
 
     async def _bury(self, old: Checkpoint, incoming: Incoming, error: Exception) -> Committed:
         """Put one record into the dead letters, in the transaction that passes over it."""
@@ -173,6 +173,8 @@ class Applier(Generic[W]):
                 old.progress, dead=remember_dead(old.progress.dead, incoming.offset)
             ),
         )
+        if self._live:
+            new = _after_outputs(new, 1)
         with translated():
             async with self._session.transaction():
                 await checkpoints.move(self._session, old, new)
@@ -182,6 +184,17 @@ class Applier(Generic[W]):
                 records = dead_letters.encode(
                     letter,
                     source=source_of(self._projection.name, old.partition),
-                    sequence=new.progress.sequence + 1,
+                    sequence=new.progress.sequence,
                 )
-                return await self._keep(new, records, 1)
+                return await self._keep(old, new, records)
+
+
+def _after_outputs(checkpoint: Checkpoint, count: int) -> Checkpoint:
+    """The checkpoint with its sequence moved past so many outputs."""
+    if not count:
+        return checkpoint
+    progress = checkpoint.progress
+    return msgspec.structs.replace(
+        checkpoint,
+        progress=msgspec.structs.replace(progress, sequence=progress.sequence + count),
+    )
