@@ -21,6 +21,7 @@ from contracts.events import EMPTY_OBJECT
 from services.gateway.bounds import (
     AHEAD_SECONDS_MAX,
     EVENT_BYTES_MAX,
+    FAULTS_MAX,
     METADATA_BYTES_MAX,
     METADATA_LEVELS_MAX,
 )
@@ -86,7 +87,7 @@ def admit(text: bytes, definitions: Snapshot, now: datetime) -> Admitted:
         if is_doubtful(text, encode(body)):
             faults = event_faults(text, now)
             if faults:
-                raise refusal(text, definitions, now)
+                raise _refused(text, definitions, faults)
         return judge(body, definitions, now)
     except UNREADABLE as error:
         raise refusal(text, definitions, now, str(error)) from error
@@ -167,6 +168,10 @@ def refusal(
     faults = event_faults(text, now) or (
         Fault(pointer="", code="unreadable", detail=f"cannot be read: {reason}"),
     )
+    return _refused(text, definitions, faults)
+
+
+def _refused(text: bytes, definitions: Snapshot, faults: tuple[Fault, ...]) -> RefusedEventError:
     return RefusedEventError(INVALID_EVENT, (*faults, *_metadata_faults(text, definitions, faults)))
 
 
@@ -185,7 +190,9 @@ def _metadata_faults(
     text: bytes, definitions: Snapshot, found: tuple[Fault, ...]
 ) -> tuple[Fault, ...]:
     """What its event type finds wrong with the metadata of an event refused for other reasons."""
-    if any(not fault.pointer or fault.pointer.startswith("/metadata") for fault in found):
+    if len(found) >= FAULTS_MAX or any(
+        not fault.pointer or fault.pointer.startswith("/metadata") for fault in found
+    ):
         return ()
     value, _ = read_strictly(text)
     if not isinstance(value, dict) or not isinstance(name := value.get("event"), str):

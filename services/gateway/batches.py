@@ -1,17 +1,27 @@
 """Request bodies taken apart into events, and read.
 
 Guarantee: each event in order, 1 to ``BATCH_EVENTS_MAX`` of them; a body that cannot be taken apart
-is refused as a whole, one whose events are wrong is not. All events of a body are read at once;
-only where that finds anything suspicious is each read by itself.
+is refused as a whole, one whose events are wrong is not. All events of a body, or of a part of a
+large one, are read at once; only where that finds anything suspicious is each read by itself.
 """
 
+import json
+import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
+from msgspec import Raw
+
 from contracts.codec import encode
-from contracts.errors import Fault
+from contracts.errors import Fault, pointer_to
 from services.gateway.admission import UNREADABLE
-from services.gateway.bounds import BATCH_EVENTS_MAX
+from services.gateway.bounds import (
+    AT_ONCE_BYTES_MAX,
+    BATCH_EVENTS_MAX,
+    FAULTS_MAX,
+    SPLIT_COMMAS_MAX,
+)
 from services.gateway.dialects.native import (
     EventBody,
     decode_batch,
@@ -21,16 +31,22 @@ from services.gateway.dialects.native import (
     decode_unread_events,
 )
 from services.gateway.errors import INVALID_BATCH, RefusedEventError
-from services.gateway.faults import batch_faults
-from services.gateway.splitting import split_array, split_object
-from services.gateway.strict_json import is_doubtful
+from services.gateway.pacing import Pace
+from services.gateway.splitting import member, split
+from services.gateway.strict_json import is_doubtful, read_strictly
 from services.runtime import problems
-from services.runtime.problems import ProblemError
+from services.runtime.problems import ProblemError, presentable
 
 JSON: Final = frozenset({"", "application/json"})
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _BLANKS: Final = b" \t\r"
-_HISTORICAL: Final = {"true": True, "false": False, "null": False}
+_LINE: Final = re.compile(rb"[ \t\r\n]*+([^\n]+)")
+_FIELDS: Final = frozenset({"events", "historical"})
+_HISTORICAL: Final = {b"true": True, b"false": False, b"null": False}
+_UNKNOWN: Final = "is not a known field"
+_REPEATED: Final = "stands twice in its object"
+_GROUP_EVENTS: Final = 100
+"""Events of a large batch read together: about a millisecond."""
 
 Reading = EventBody | bytes
 """An event that was read and holds nothing suspicious, or its text, still to be read."""
@@ -67,104 +83,158 @@ def one(text: bytes) -> Batch:
     return Batch(texts, lambda: texts)
 
 
-def take_apart(body: bytes, media: str) -> Batch:
+async def take_apart(body: bytes, media: str, pace: Pace) -> Batch:
     """Take a body apart.
 
     Raises:
         RefusedEventError: it cannot be read, or has no events or too many.
         ProblemError: 415, its media type is none of those taken.
     """
-    if media in NDJSON:
-        batch = _lines(body)
-    elif media not in JSON:
+    if media not in NDJSON and media not in JSON:
         detail = "Take application/json or application/x-ndjson."
         raise ProblemError(problems.unsupported_media(detail))
-    elif body.lstrip()[:1] == b"{":
-        batch = _wrapped(body)
-    else:
-        batch = _array(body)
-    count = len(batch.readings)
-    if not 1 <= count <= BATCH_EVENTS_MAX:
-        detail = f"has {count} events; 1 to {BATCH_EVENTS_MAX} are taken"
-        raise RefusedEventError(INVALID_BATCH, (Fault(pointer="", code="count", detail=detail),))
+    batch = _at_once(body, media) if len(body) <= AT_ONCE_BYTES_MAX else None
+    if batch is None:
+        texts, historical = await _texts(body, media, pace)
+        _check_count(len(texts))
+        readings = await _read(texts, pace)
+        return Batch(readings, lambda: texts, historical=historical)
+    _check_count(len(batch.readings))
     return batch
 
 
-def _lines(body: bytes) -> Batch:
-    texts = [line for each in body.split(b"\n") if (line := each.strip(_BLANKS))]
+def _at_once(body: bytes, media: str) -> Batch | None:
+    """Read a body in one step; None where anything in it is suspicious."""
     try:
-        bodies = decode_lines(body)
-    except UNREADABLE:
-        return Batch(texts, lambda: texts)
-    if len(bodies) != len(texts) or is_doubtful(body, encode(bodies)):
-        return Batch(texts, lambda: texts)
-    return Batch(bodies, lambda: texts)
-
-
-def _array(body: bytes) -> Batch:
-    def texts() -> list[bytes]:
-        return [bytes(each) for each in decode_unread_events(body)]
-
-    try:
-        bodies = decode_events(body)
-    except UNREADABLE:
-        bodies = None
-    if bodies is not None and not is_doubtful(body, encode(bodies)):
-        return Batch(bodies, texts)
-    try:
-        unread = texts()
-    except UNREADABLE:
-        unread = _split(body)
-    return Batch(unread, lambda: unread)
-
-
-def _wrapped(body: bytes) -> Batch:
-    try:
+        if media in NDJSON:
+            bodies, lines = decode_lines(body), _lines(body)
+            is_fine = len(bodies) == len(lines) and not is_doubtful(body, encode(bodies))
+            return Batch(bodies, lambda: lines) if is_fine else None
+        if not _is_wrapped(body):
+            bodies = decode_events(body)
+            is_fine = not is_doubtful(body, encode(bodies))
+            return Batch(bodies, lambda: _array(body)) if is_fine else None
         batch = decode_batch(body)
     except UNREADABLE:
-        batch = None
-    if batch is not None and not is_doubtful(body, encode(batch)):
-        return Batch(
-            batch.events,
-            lambda: [bytes(each) for each in decode_unread_batch(body).events],
-            historical=bool(batch.historical),
-        )
-    try:
-        unread = decode_unread_batch(body)
-    except UNREADABLE:
-        return _split_wrapped(body)
-    # The events stand in it as they came: only a key of the wrapper itself can be missing.
-    if body.count(b'"') != encode(unread).count(b'"'):
-        raise _unreadable(body, "a key stands twice")
-    texts = [bytes(each) for each in unread.events]
-    return Batch(texts, lambda: texts, historical=bool(unread.historical))
-
-
-def _split(body: bytes) -> list[bytes]:
-    """The texts of an array that does not decode, if that is the fault of single events."""
-    try:
-        return split_array(body.decode())
-    except UNREADABLE as error:
-        raise _unreadable(body, str(error)) from error
-
-
-def _split_wrapped(body: bytes) -> Batch:
-    try:
-        members = split_object(body.decode())
-    except UNREADABLE as error:
-        raise _unreadable(body, str(error)) from error
-    wrapper = dict(members)
-    is_repeated = len(wrapper) < len(members)
-    historical = _HISTORICAL.get(wrapper.pop("historical", "null"))
-    events = wrapper.pop("events", "")
-    if wrapper or is_repeated or historical is None or not events.startswith("["):
-        raise _unreadable(body, "a field is refused")
-    texts = _split(events.encode("utf-8", "surrogatepass"))
-    return Batch(texts, lambda: texts, historical=historical)
-
-
-def _unreadable(body: bytes, reason: str) -> RefusedEventError:
-    faults = batch_faults(body) or (
-        Fault(pointer="", code="unreadable", detail=f"cannot be read: {reason}"),
+        return None
+    if is_doubtful(body, encode(batch)):
+        return None
+    return Batch(
+        batch.events,
+        lambda: _first(decode_unread_batch(body).events),
+        historical=bool(batch.historical),
     )
-    return RefusedEventError(INVALID_BATCH, faults)
+
+
+def _is_wrapped(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"{"
+
+
+def _check_count(count: int) -> None:
+    if 1 <= count <= BATCH_EVENTS_MAX:
+        return
+    has = f"has {count} events" if not count else f"has more than {BATCH_EVENTS_MAX} events"
+    detail = f"{has}; 1 to {BATCH_EVENTS_MAX} are taken"
+    raise RefusedEventError(INVALID_BATCH, (Fault(pointer="", code="count", detail=detail),))
+
+
+async def _read(texts: Sequence[bytes], pace: Pace) -> list[Reading]:
+    """Read events in groups; a group in which anything is suspicious stays unread."""
+    readings: list[Reading] = []
+    for start in range(0, len(texts), _GROUP_EVENTS):
+        group = texts[start : start + _GROUP_EVENTS]
+        readings += _read_group(group)
+        if pace.is_due():
+            await pace.turn()
+    return readings
+
+
+def _read_group(group: Sequence[bytes]) -> Sequence[Reading]:
+    if sum(map(len, group)) > AT_ONCE_BYTES_MAX:
+        return group
+    text = b"[" + b",".join(group) + b"]"
+    try:
+        bodies = decode_events(text)
+    except UNREADABLE:
+        return group
+    if len(bodies) != len(group) or is_doubtful(text, encode(bodies)):
+        return group
+    return bodies
+
+
+async def _texts(body: bytes, media: str, pace: Pace) -> tuple[Sequence[bytes], bool]:
+    """The texts of all events, one too many at most, and whether the batch is historical."""
+    if media in NDJSON:
+        return _lines(body), False
+    is_wrapped = _is_wrapped(body)
+    if body.count(b",") <= SPLIT_COMMAS_MAX:
+        try:
+            if not is_wrapped:
+                return _array(body), False
+            unread = decode_unread_batch(body)
+            # The events stand in it as they came: only a key of the wrapper itself can be missing.
+            if body.count(b'"') == encode(unread).count(b'"'):
+                return _first(unread.events), bool(unread.historical)
+        except UNREADABLE:
+            pass
+    return await (_split_wrapped(body, pace) if is_wrapped else _split_array(body, "", pace))
+
+
+def _lines(body: bytes) -> list[bytes]:
+    found = islice(_LINE.finditer(body), BATCH_EVENTS_MAX + 1)
+    return [each[1].strip(_BLANKS) for each in found]
+
+
+def _array(body: bytes) -> list[bytes]:
+    return _first(decode_unread_events(body))
+
+
+def _first(events: Sequence[Raw]) -> list[bytes]:
+    return [bytes(each) for each in events[: BATCH_EVENTS_MAX + 1]]
+
+
+async def _split_array(text: bytes, pointer: str, pace: Pace) -> tuple[Sequence[bytes], bool]:
+    """The texts of an array that does not decode, which is the fault of single events, if any."""
+    if text.lstrip()[:1] != b"[":
+        value, faults = read_strictly(text, pointer=pointer)
+        absent = Fault(pointer=pointer, code="required", detail="is required")
+        other = Fault(pointer=pointer, code="type", detail="is not an array")
+        is_absent = pointer and value is None and not faults
+        raise RefusedEventError(INVALID_BATCH, faults or ((absent if is_absent else other),))
+    try:
+        return await split(text, pace, parts_max=BATCH_EVENTS_MAX), False
+    except ValueError as error:
+        raise _malformed(pointer, error) from error
+
+
+async def _split_wrapped(body: bytes, pace: Pace) -> tuple[Sequence[bytes], bool]:
+    """The same of an object whose ``events`` are an array."""
+    values: dict[str, bytes] = {}
+    faults: list[Fault] = []
+    try:
+        for text in await split(body, pace, parts_max=FAULTS_MAX + len(_FIELDS)):
+            spelled, value = member(text)
+            key: object = json.loads(spelled.decode())
+            name = presentable(str(key))
+            place = pointer_to("", name)
+            if name not in _FIELDS:
+                faults.append(Fault(pointer=place, code="unknown-field", detail=_UNKNOWN))
+            elif name in values:
+                faults.append(Fault(pointer=place, code="duplicate-key", detail=_REPEATED))
+            values[name] = value
+    except ValueError as error:
+        raise _malformed("", error) from error
+    historical = _HISTORICAL.get(values.get("historical", b"null"))
+    if historical is None:
+        detail = "is not true or false"
+        faults.append(Fault(pointer="/historical", code="type", detail=detail))
+    if faults:
+        raise RefusedEventError(INVALID_BATCH, tuple(faults[:FAULTS_MAX]))
+    texts, _ = await _split_array(values.get("events", b"null"), "/events", pace)
+    return texts, bool(historical)
+
+
+def _malformed(pointer: str, error: Exception) -> RefusedEventError:
+    detail = f"is not JSON: {error}"
+    fault = Fault(pointer=pointer, code="malformed-json", detail=detail)
+    return RefusedEventError(INVALID_BATCH, (fault,))

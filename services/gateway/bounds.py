@@ -53,8 +53,16 @@ DESCRIPTORS_BESIDES: Final = 1_000
 REQUESTS_MAX: Final = 2_000
 """Requests under way in one process; beyond it 429."""
 KEEP_ALIVE_SECONDS: Final = 60
-YIELD_EVERY_EVENTS: Final = 500
-"""Events of a batch judged before other requests get a turn: about 5 ms."""
+TURN_SECONDS: Final = 0.005
+"""How long one request is worked on before others get a turn."""
+AT_ONCE_BYTES_MAX: Final = 256 * 1024
+"""Of a batch read in one step: a thousand events, a few milliseconds whatever stands in it."""
+SPLIT_COMMAS_MAX: Final = 500_000
+"""In a batch taken apart in one step, which makes as many texts at most: about 30 ms."""
+BATCH_WORK_SECONDS_MAX: Final = 5.0
+"""Work on one batch; ten thousand ordinary events take a tenth of it."""
+BATCH_FAULTS_MAX: Final = 1_000
+"""Faults listed for one batch; beyond them each refused event names its first: 10 MB of answer."""
 
 APPEND_SECONDS: Final = 5.0
 """One append to Kafka; with the wait for the one before it, a request waits twice this."""

@@ -39,6 +39,10 @@ class RefusedEventError(RefusedError):
         super().__init__(faults)
         self.slug: str = slug
 
+    def keep_first(self, count: int) -> None:
+        """Name only so many of the faults, and the first in any case."""
+        self.faults = self.faults[: max(1, count)]
+
 
 class UnknownCustomerError(RefusedEventError):
     """An event names a customer by an id that does not exist."""

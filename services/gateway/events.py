@@ -28,6 +28,7 @@ from services.gateway.handling import Call
 from services.gateway.identity import Customers
 from services.gateway.intake import Accepted, Intake, Outcome
 from services.gateway.options import Options, content_type_of, read_options
+from services.gateway.pacing import Pace
 from services.gateway.people import cleared_identifiers, know, preview, read_person
 from services.gateway.records import Stamp, profile_record
 from services.gateway.replies import Reply
@@ -91,10 +92,13 @@ class Events:
             raise ProblemError(problems.malformed("Idempotency-Key names one event, not a batch."))
         with Body(call.receive, call.headers, call.bodies) as body:
             media = content_type_of(call.headers)
-            batch = take_apart(await body.read(BATCH_BYTES_MAX), media)
+            content = await body.read(BATCH_BYTES_MAX)
+            pace = Pace()
+            batch = await take_apart(content, media, pace)
             definitions, stamp = await self._judged_by(call, options, historical=batch.historical)
-            outcomes = await self._intake.take(batch, definitions, stamp)
-        return _batch_reply(outcomes, call.request_id, options)
+            pace.resume()
+            outcomes = await self._intake.take(batch, definitions, stamp, pace)
+        return await _batch_reply(outcomes, call.request_id, options)
 
     async def customer(self, call: Call) -> Reply:
         """``POST /v1/customers``."""
@@ -170,7 +174,7 @@ def _must_be_json(call: Call) -> None:
         raise ProblemError(problems.unsupported_media("Take application/json."))
 
 
-def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options) -> Reply:
+async def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options) -> Reply:
     """Answer a batch; where nothing was accepted because a server is away, that is the answer."""
     refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     accepted_count = len(outcomes) - len(refused)
@@ -181,6 +185,7 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
         raise refused[0]
     results: list[AcceptedAnswer | RefusedAnswer] = []
     last: dict[int, int] = {}
+    pace = Pace()
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Accepted):
             last[outcome.partition] = outcome.offset
@@ -188,6 +193,8 @@ def _batch_reply(outcomes: Sequence[Outcome], request_id: str, options: Options)
                 results.append(accepted_answer(index, outcome))
         else:
             results.append(_refused_answer(index, outcome, request_id))
+            if pace.is_due():
+                await pace.turn()
     answer = BatchAnswer(accepted=accepted_count, refused=len(refused), results=results)
     positions = ", ".join(
         str(Position(CUSTOMER_EVENTS, partition, offset))

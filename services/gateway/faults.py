@@ -7,6 +7,7 @@ order of the fields of the form; it is empty exactly when the quick way has no r
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Final, get_args
 
 import msgspec
@@ -43,17 +44,6 @@ def customer_faults(
     return _listed(unreadable, check(value, pointer) if _was_read(value, unreadable) else ())
 
 
-def batch_faults(text: bytes) -> tuple[Fault, ...]:
-    """The faults of a batch itself; those of its events are their own."""
-    value, unreadable = read_strictly(text)
-    if not _was_read(value, unreadable):
-        return unreadable
-    outside = [fault for fault in unreadable if fault.pointer in _BATCH_PLACES]
-    if isinstance(value, list):
-        return _listed(outside, ())
-    return _listed(outside, _object(value, "", _BATCH_FIELDS, frozenset({"events"})))
-
-
 def normal_email(email: str) -> str:
     """An email as it is compared: trimmed, lower-case."""
     return email.strip().lower()
@@ -78,11 +68,16 @@ def _was_read(value: Json, unreadable: tuple[Fault, ...]) -> bool:
 
 
 def _listed(first: Iterable[Fault], then: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Both lists as one, one fault a pointer, at most as many as an answer takes."""
+    """Both lists as one, one fault a pointer, at most as many as an answer takes.
+
+    What is beyond that is not looked for.
+    """
     found: dict[str, Fault] = {}
-    for fault in (*first, *then):
+    for fault in chain(first, then):
         found.setdefault(fault.pointer, fault)
-    return tuple(found.values())[: bounds.FAULTS_MAX]
+        if len(found) == bounds.FAULTS_MAX:
+            break
+    return tuple(found.values())
 
 
 def _fault(pointer: str, code: str, detail: str) -> Fault:
@@ -190,11 +185,6 @@ def _goal_type(value: Json, pointer: str) -> Iterator[Fault]:
         yield _fault(pointer, "enum", f"is none of {', '.join(known)}")
 
 
-def _array(value: Json, pointer: str) -> Iterator[Fault]:
-    if not isinstance(value, list):
-        yield _fault(pointer, "type", "is not an array")
-
-
 def _anything(_value: Json, _pointer: str) -> Iterator[Fault]:
     return iter(())
 
@@ -248,5 +238,3 @@ _EVENT_FIELDS: Final[Mapping[str, Check]] = {
     "loyalty": _CODE,
     "historical": _boolean,
 }
-_BATCH_FIELDS: Final[Mapping[str, Check]] = {"events": _array, "historical": _boolean}
-_BATCH_PLACES: Final = frozenset({"", "/events", "/historical"})

@@ -20,18 +20,22 @@ from services.gateway.admission import Admitted, UnfitError, admit, judge, refus
 from services.gateway.append import Appender, Offsets
 from services.gateway.batches import Batch, one
 from services.gateway.bounds import (
+    BATCH_FAULTS_MAX,
+    BATCH_WORK_SECONDS_MAX,
     CUSTOMER_KEPT_BYTES_MAX,
     CUSTOMERS_KEPT_MAX,
     IDENTITY_AGE_SECONDS_MAX,
     IDENTITY_FRESH_SECONDS,
-    YIELD_EVERY_EVENTS,
 )
 from services.gateway.errors import INVALID_EVENT, RefusedEventError, UnknownCustomerError
 from services.gateway.faults import event_faults
 from services.gateway.identity import Customers, Identity, Recent, Resolution
+from services.gateway.pacing import Pace
 from services.gateway.people import Known, Person, know, read_person
 from services.gateway.records import Stamp, event_record
+from services.runtime import problems
 from services.runtime.kafka.producer import Outgoing
+from services.runtime.problems import ProblemError
 
 
 class Ready(Struct, frozen=True, gc=False):
@@ -84,7 +88,7 @@ class Intake:
         self._spelled = Recent(CUSTOMERS_KEPT_MAX)
 
     async def take(
-        self, batch: Batch, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None = None
+        self, batch: Batch, definitions: Snapshot, stamp: Stamp, pace: Pace
     ) -> list[Outcome]:
         """Take events in; answers the outcome of each, in order.
 
@@ -92,16 +96,15 @@ class Intake:
             batch: the events.
             definitions: what they are judged by.
             stamp: of their records.
-            idempotency_key: the producer's id of the event, where it came as a header.
+            pace: of the request.
         """
         judged: list[Ready | _Unresolved | Exception] = []
         unresolved: list[_Unresolved] = []
         now = time.monotonic()
+        faults_left = BATCH_FAULTS_MAX
         for index in range(len(batch.readings)):
             try:
                 admitted = _admitted(batch, index, definitions, stamp)
-                if idempotency_key is not None:
-                    admitted = _named(admitted, idempotency_key)
                 known = self._known(batch, index, admitted, definitions, stamp, now)
                 if isinstance(known, Known):
                     event = stamp.event_id(admitted)
@@ -109,15 +112,23 @@ class Intake:
                 else:
                     unresolved.append(known)
                     judged.append(known)
+            except RefusedEventError as error:
+                error.keep_first(faults_left)
+                faults_left -= len(error.faults)
+                judged.append(error)
             except Exception as error:  # noqa: BLE001 - what fails at one event refuses no other
                 judged.append(error)
-            if index % YIELD_EVERY_EVENTS == YIELD_EVERY_EVENTS - 1:
-                await asyncio.sleep(0)
+            if pace.is_due():
+                await pace.turn()
+                if pace.worked_seconds > BATCH_WORK_SECONDS_MAX:
+                    judged += [_TOO_MUCH_WORK] * (len(batch.readings) - len(judged))
+                    break
         if unresolved:
             settled = await self._resolve(unresolved, definitions, stamp)
             for each in unresolved:
                 judged[each.index] = settled[each.index]
-        return await self._append(judged, stamp)
+            pace.resume()
+        return await self._append(judged, stamp, pace)
 
     async def take_one(
         self, text: bytes, definitions: Snapshot, stamp: Stamp, idempotency_key: str | None
@@ -227,25 +238,12 @@ class Intake:
         return settled
 
     async def _append(
-        self, judged: Sequence[Ready | _Unresolved | Exception], stamp: Stamp
+        self, judged: Sequence[Ready | _Unresolved | Exception], stamp: Stamp, pace: Pace
     ) -> list[Outcome]:
-        outcomes: list[Outcome] = [_PENDING] * len(judged)
-        by_partition: dict[int, _Appending] = {}
-        for index, each in enumerate(judged):
-            if isinstance(each, Ready):
-                identity = each.identity
-                record = event_record(
-                    each.admitted, each.event, identity, each.known.profile, stamp
-                )
-                appending = by_partition.get(identity.partition)
-                if appending is None:
-                    appending = by_partition[identity.partition] = ([], [], [])
-                indices, ready, records = appending
-                indices.append(index)
-                ready.append(each)
-                records.append(Outgoing(identity.key, record))
-            elif isinstance(each, Exception):
-                outcomes[index] = each
+        by_partition = await self._records(judged, stamp, pace)
+        outcomes: list[Outcome] = [
+            each if isinstance(each, Exception) else _PENDING for each in judged
+        ]
         handed_over = [
             (partition, indices, ready, self._hand_over(partition, records))
             for partition, (indices, ready, records) in by_partition.items()
@@ -263,6 +261,28 @@ class Intake:
                 outcomes[index] = Accepted(each, partition, offset)
         return outcomes
 
+    @staticmethod
+    async def _records(
+        judged: Sequence[Ready | _Unresolved | Exception], stamp: Stamp, pace: Pace
+    ) -> dict[int, _Appending]:
+        """What is to be appended, by partition, in the order given."""
+        by_partition: dict[int, _Appending] = {}
+        for index, each in enumerate(judged):
+            if not isinstance(each, Ready):
+                continue
+            identity = each.identity
+            record = event_record(each.admitted, each.event, identity, each.known.profile, stamp)
+            appending = by_partition.get(identity.partition)
+            if appending is None:
+                appending = by_partition[identity.partition] = ([], [], [])
+            indices, ready, records = appending
+            indices.append(index)
+            ready.append(each)
+            records.append(Outgoing(identity.key, record))
+            if pace.is_due():
+                await pace.turn()
+        return by_partition
+
     def _hand_over(
         self, partition: int, records: list[Outgoing]
     ) -> "asyncio.Future[Offsets] | Exception":
@@ -272,6 +292,9 @@ class Intake:
             return error
 
 
+_TOO_MUCH_WORK: Final = ProblemError(
+    problems.rate_limited("The batch asks for too much work. Send the rest in smaller ones.")
+)
 _PENDING: Final = RuntimeError("the outcome of every event is set before it is answered")
 
 

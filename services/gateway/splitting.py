@@ -1,97 +1,77 @@
-"""The elements of a JSON array as texts, where some of them cannot be decoded.
+"""The parts of a JSON array or object as texts, whatever stands in them.
 
-Guarantee: each element's text is found whatever its strings hold, so that one event with half a
-surrogate pair, or a NaN, refuses no other event of its batch. Slow: only for what the decoder
-refuses.
+Guarantee: each part's text is found without reading it, so that one event that is no JSON, or holds
+half a surrogate pair, refuses no other event of its batch; nothing is built of what is passed over,
+and others get their turn meanwhile. Slow: only for what the decoder refuses.
 """
 
-import json
 import re
-from collections.abc import Iterator
 from typing import Final
 
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
-_scan: Final = json.JSONDecoder().raw_decode
+from services.gateway.pacing import Pace
+
+_BLANKS: Final = b" \t\r\n"
+_SIGN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
+"""A whole string, or one sign; a mark alone begins a string that does not end."""
+_MEMBER: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:', re.DOTALL)
+
+_OPENING: Final = b"[{"
+_CLOSING: Final = {b"["[0]: b"]"[0], b"{"[0]: b"}"[0]}
 
 
-def split_array(text: str) -> list[bytes]:
-    """The texts of the elements of an array.
+async def split(text: bytes, pace: Pace, *, parts_max: int) -> list[bytes]:
+    """The texts of an array's elements, or of an object's members.
+
+    Args:
+        text: what begins with a bracket or brace.
+        pace: of the request.
+        parts_max: one more at most is answered: what is beyond it is not looked at.
 
     Raises:
-        ValueError: it is no array.
-        RecursionError: it is nested too deeply.
+        ValueError: it does not end as it begins, or a part is empty.
     """
-    cursor = _Cursor(text)
-    elements = [text[start:end] for start, end in cursor.elements()]
-    cursor.end()
-    return [element.encode("utf-8", "surrogatepass") for element in elements]
+    text = text.strip(_BLANKS)
+    closing = _CLOSING[text[0]]
+    parts: list[bytes] = []
+    start, levels = 1, 0
+    for found in _SIGN.finditer(text, 1):
+        if pace.is_due():
+            await pace.turn()
+        place = found.start()
+        sign = text[place]
+        if sign in _OPENING:
+            levels += 1
+        elif sign in b"]}" and levels:
+            levels -= 1
+        elif sign in b"]},":
+            if levels:
+                continue
+            parts.append(text[start:place].strip(_BLANKS))
+            start = found.end()
+            if len(parts) > parts_max:
+                return parts
+            if sign not in b",":
+                return _ended(text, parts, place, closing)
+        elif found.end() == place + 1:
+            raise ValueError(f"a string that begins at byte {place} does not end")
+    raise ValueError("it ends too early")
 
 
-def split_object(text: str) -> list[tuple[str, str]]:
-    """The keys of an object, duplicates included, with the texts of their values."""
-    cursor = _Cursor(text)
-    members = [(key, text[start:end]) for key, start, end in cursor.members()]
-    cursor.end()
-    return members
+def _ended(text: bytes, parts: list[bytes], place: int, closing: int) -> list[bytes]:
+    if text[place] != closing:
+        raise ValueError(f"it is closed by the wrong sign at byte {place}")
+    if place + 1 != len(text):
+        raise ValueError(f"something follows the end at byte {place + 1}")
+    if parts == [b""]:
+        return []
+    if b"" in parts:
+        raise ValueError("a part of it is empty")
+    return parts
 
 
-class _Cursor:
-    """A place in a text of JSON."""
-
-    def __init__(self, text: str) -> None:
-        self._text: Final = text
-        self._place: int = 0
-
-    def elements(self) -> Iterator[tuple[int, int]]:
-        """Start and end of each element of the array that stands here."""
-        self._expect("[")
-        if self._is_at("]"):
-            return
-        while True:
-            yield self._value()
-            if not self._is_at(","):
-                self._expect("]")
-                return
-
-    def members(self) -> Iterator[tuple[str, int, int]]:
-        """Key, start and end of each member of the object that stands here."""
-        self._expect("{")
-        if self._is_at("}"):
-            return
-        while True:
-            start, end = self._value()
-            key: object = json.loads(self._text[start:end])
-            if not isinstance(key, str):
-                raise ValueError("a key is no string")  # noqa: TRY004 - it is the text that is wrong
-            self._expect(":")
-            yield key, *self._value()
-            if not self._is_at(","):
-                self._expect("}")
-                return
-
-    def end(self) -> None:
-        """Nothing but blanks may be left."""
-        if self._skip_blanks() != len(self._text):
-            raise ValueError("something follows the end")
-
-    def _value(self) -> tuple[int, int]:
-        start = self._skip_blanks()
-        _, self._place = _scan(self._text, start)
-        return start, self._place
-
-    def _is_at(self, sign: str) -> bool:
-        place = self._skip_blanks()
-        if not self._text.startswith(sign, place):
-            return False
-        self._place = place + 1
-        return True
-
-    def _expect(self, sign: str) -> None:
-        if not self._is_at(sign):
-            raise ValueError(f"{sign} is missing at character {self._place}")
-
-    def _skip_blanks(self) -> int:
-        found = _BLANK.match(self._text, self._place)
-        assert found is not None, "the pattern matches nothing too"
-        self._place = found.end()
-        return self._place
+def member(text: bytes) -> tuple[bytes, bytes]:
+    """The key of a member, with its marks, and the text of its value; ValueError for no member."""
+    found = _MEMBER.match(text)
+    if found is None:
+        raise ValueError("a member has no key")
+    return found[1], text[found.end() :].strip(_BLANKS)

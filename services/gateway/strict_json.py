@@ -77,9 +77,9 @@ def read_strictly(text: bytes, *, pointer: str = "") -> tuple[Json, tuple[Fault,
         return None, (_fault(pointer, "malformed-json", f"is not JSON: {place}"),)
     except RecursionError:
         return None, (_fault(pointer, "depth", "is nested too deeply"),)
-    faults: list[Fault] = []
-    value = _settle(tree, pointer, LEVELS_READ_MAX, faults)
-    return value, tuple(faults[:FAULTS_MAX])
+    settling = _Settling(pointer)
+    value = settling.value(tree, LEVELS_READ_MAX)
+    return value, tuple(settling.faults)
 
 
 def levels(value: Json) -> int:
@@ -110,61 +110,74 @@ _decoder = json.JSONDecoder(
 _parse: Callable[[str], _Tree] = _decoder.decode
 
 
-def _settle(tree: _Tree, pointer: str, levels_left: int, faults: list[Fault]) -> Json:
-    """Turn a tree into plain values, noting what is wrong on the way."""
-    match tree:
-        case _Numeral():
-            return _number(tree, pointer, faults)
-        case str():
-            return _string(tree, pointer, faults)
-        case list():
-            if not levels_left:
-                faults.append(_fault(pointer, "depth", "is nested too deeply"))
-                return None
-            if isinstance(tree, _Pairs):
-                return _settle_object(tree, pointer, levels_left - 1, faults)
-            return [
-                _settle(each, pointer_to(pointer, index), levels_left - 1, faults)
-                for index, each in enumerate(tree)
-            ]
-        case _:
-            return tree
+class _Settling:
+    """Turns a tree into plain values, noting what is wrong on the way, and where."""
 
+    def __init__(self, pointer: str) -> None:
+        self.faults: list[Fault] = []
+        self._pointer: str = pointer
+        self._path: list[str | int] = []
 
-def _settle_object(
-    pairs: _Pairs, pointer: str, levels_left: int, faults: list[Fault]
-) -> dict[str, Json]:
-    settled: dict[str, Json] = {}
-    seen: set[str] = set()
-    for key, value in pairs:
-        shown = presentable(key)
-        place = pointer_to(pointer, shown)
-        if key in seen:
-            faults.append(_fault(place, "duplicate-key", "stands twice in its object"))
-        seen.add(key)
-        _string(key, place, faults)
-        settled[shown] = _settle(value, place, levels_left, faults)
-    return settled
+    def value(self, tree: _Tree, levels_left: int) -> Json:
+        """The plain value of what stands at the present place."""
+        match tree:
+            case _Numeral():
+                return self._number(tree)
+            case str():
+                return self._string(tree)
+            case list():
+                if not levels_left:
+                    self._note("depth", "is nested too deeply")
+                    return None
+                if isinstance(tree, _Pairs):
+                    return self._object(tree, levels_left - 1)
+                return self._array(tree, levels_left - 1)
+            case _:
+                return tree
 
+    def _array(self, elements: list[_Tree], levels_left: int) -> list[Json]:
+        settled: list[Json] = []
+        for index, each in enumerate(elements):
+            self._path.append(index)
+            settled.append(self.value(each, levels_left))
+            self._path.pop()
+        return settled
 
-def _number(text: _Numeral, pointer: str, faults: list[Fault]) -> Json:
-    whole = text.isdigit() or (text[0] == "-" and text[1:].isdigit())
-    if whole and len(text.lstrip("-")) > NUMBER_DIGITS_MAX:
-        faults.append(_fault(pointer, "number", f"has more than {NUMBER_DIGITS_MAX} digits"))
-        return 0
-    try:
-        return int(text) if whole else EXACT.create_decimal(text)
-    except DecimalException:
-        detail = f"has more than {NUMBER_DIGITS_MAX} digits or an exponent beyond {EXPONENT_MAX}"
-        faults.append(_fault(pointer, "number", detail))
-        return 0
+    def _object(self, pairs: _Pairs, levels_left: int) -> dict[str, Json]:
+        settled: dict[str, Json] = {}
+        seen: set[str] = set()
+        for key, value in pairs:
+            shown = presentable(key)
+            self._path.append(shown)
+            if key in seen:
+                self._note("duplicate-key", "stands twice in its object")
+            seen.add(key)
+            self._string(key)
+            settled[shown] = self.value(value, levels_left)
+            self._path.pop()
+        return settled
 
+    def _number(self, text: _Numeral) -> Json:
+        whole = text.isdigit() or (text[0] == "-" and text[1:].isdigit())
+        if whole and len(text.lstrip("-")) > NUMBER_DIGITS_MAX:
+            self._note("number", f"has more than {NUMBER_DIGITS_MAX} digits")
+            return 0
+        try:
+            return int(text) if whole else EXACT.create_decimal(text)
+        except DecimalException:
+            limits = f"{NUMBER_DIGITS_MAX} digits or an exponent beyond {EXPONENT_MAX}"
+            self._note("number", f"has more than {limits}")
+            return 0
 
-def _string(text: str, pointer: str, faults: list[Fault]) -> str:
-    """A string as it can be written again, noting what is wrong with it."""
-    if "\0" in text:
-        faults.append(_fault(pointer, "null-character", "contains U+0000"))
-    shown = presentable(text)
-    if shown != text:
-        faults.append(_fault(pointer, "lone-surrogate", "contains half a surrogate pair"))
-    return shown
+    def _string(self, text: str) -> str:
+        """A string as it can be written again."""
+        if "\0" in text:
+            self._note("null-character", "contains U+0000")
+        shown = presentable(text)
+        if shown != text:
+            self._note("lone-surrogate", "contains half a surrogate pair")
+        return shown
+
+    def _note(self, code: str, detail: str) -> None:
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(_fault(pointer_to(self._pointer, *self._path), code, detail))

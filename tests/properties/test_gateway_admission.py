@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.codec import encode
+from services.gateway import batches
 from services.gateway.admission import admit
-from services.gateway.batches import take_apart
+from services.gateway.batches import Batch
 from services.gateway.errors import RefusedEventError
 from services.gateway.faults import event_faults
+from services.gateway.pacing import Pace
 from services.gateway.people import read_person
 from services.gateway.strict_json import is_doubtful, read_strictly
 from tests.support.gateway_events import definitions
@@ -22,6 +25,11 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DEFINITIONS = definitions()
 NONE: frozenset[str] = frozenset()
 UNREADABLE = "unreadable"
+
+
+def take_apart(body: bytes, media: str) -> Batch:
+    return asyncio.run(batches.take_apart(body, media, Pace()))
+
 
 scalars = (
     st.none()
@@ -60,7 +68,7 @@ events: st.SearchStrategy[object] = st.dictionaries(
     st.dictionaries(st.sampled_from(FIELDS), values, max_size=3),
     customers | st.just({"source_id": "a"}),
 )
-batches: st.SearchStrategy[object] = st.lists(events, max_size=4) | values
+some_batches: st.SearchStrategy[object] = st.lists(events, max_size=4) | values
 
 
 def spelled(value: object, *, ascii_only: bool) -> bytes:
@@ -101,7 +109,7 @@ def test_any_bytes_are_refused_or_admitted(text: bytes) -> None:
     assert codes is None or UNREADABLE not in codes
 
 
-@given(value=batches, ascii_only=st.booleans())
+@given(value=some_batches, ascii_only=st.booleans())
 def test_any_batch_is_taken_apart_or_refused(value: object, *, ascii_only: bool) -> None:
     text = spelled(value, ascii_only=ascii_only)
 

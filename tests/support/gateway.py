@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -93,7 +94,8 @@ class Gateway:
         if key:
             sent["Authorization"] = f"Bearer {key}"
         url = f"http://127.0.0.1:{self.port}{path}"
-        async with self._session.request(method, url, data=body, headers=sent) as response:
+        content = io.BytesIO(body)  # a large one is sent piece by piece
+        async with self._session.request(method, url, data=content, headers=sent) as response:
             return Answer(
                 status=response.status, headers=response.headers, body=await response.read()
             )
