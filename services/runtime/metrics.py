@@ -87,12 +87,6 @@ LAG_RECORDS = Gauge(
     ("projection", "partition"),
     registry=REGISTRY,
 )
-STALENESS_SECONDS = Gauge(
-    "upshot_staleness_seconds",
-    "Age of the oldest record not yet applied.",
-    ("projection", "partition"),
-    registry=REGISTRY,
-)
 DEAD_LETTERS = Counter(
     "upshot_dead_letters_total",
     "Records set aside, by reason.",

@@ -17,7 +17,6 @@ Network = IPv4Network | IPv6Network
 
 DEFAULT_RETRY_SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
 RETRY_STEPS_MAX = 32  # attempts; a longer schedule outlives every endpoint's owner
-STALENESS_MAX_SECONDS = 30.0  # a processor further behind than this slows batch ingest (429)
 
 
 class Settings(BaseSettings):
@@ -39,7 +38,6 @@ class Settings(BaseSettings):
         mode: ``production`` refuses generated secrets and embedded servers.
         webhook_allow: networks that webhooks may reach besides public ones.
         webhook_retry_schedule: seconds before each attempt, counted from the one before it.
-        staleness_max: seconds that a processor may be behind before batch ingest answers 429.
         log_level: threshold of the logs.
         log_format: ``json`` for machines, ``console`` for people.
     """
@@ -63,7 +61,6 @@ class Settings(BaseSettings):
     mode: Literal["development", "production"] = "development"
     webhook_allow: Annotated[tuple[Network, ...], NoDecode] = ()
     webhook_retry_schedule: Annotated[tuple[int, ...], NoDecode] = DEFAULT_RETRY_SCHEDULE_SECONDS
-    staleness_max: float = Field(default=STALENESS_MAX_SECONDS, gt=0, le=3600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
