@@ -1,16 +1,16 @@
 """``endpoint``: a URL that webhooks go to.
 
 The secret and the header values are write-only: ``redact`` takes them out, and what is stored, sent
-over the log and answered carries ``sha256:<hex>`` in their place. A document that brings such a
-digest back means the value it stands for, so an endpoint that was read can be written again.
+over the log and answered carries ``blake2b:<hex>`` in their place: a digest under a key of the
+installation, so that nobody finds a value by guessing. A document that brings such a digest back
+means the value it stands for, so an endpoint that was read can be written again.
 Only the form of the URL is checked here; the address is checked at the socket.
 """
 
 import base64
 import binascii
-import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from contracts.definitions.fields import Document, PositiveDecimal, read_document
+from contracts.errors import pointer_to
 
 URL_CHARACTERS_MAX: Final = 2048  # what servers and proxies take
 HEADERS_MAX: Final = 20  # headers of one endpoint
@@ -30,7 +31,11 @@ RATE_MAX: Final = 10_000  # attempts a second
 SECRET_BYTES_MIN: Final = 24  # Standard Webhooks 1.0
 SECRET_BYTES_MAX: Final = 64  # Standard Webhooks 1.0
 
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+Digest = Callable[[str, str], str]
+"""Says ``blake2b:<hex>`` of what stands at a pointer, and of the value."""
+
+_DIGEST: Final = re.compile(r"(?:blake2b|sha256):[0-9a-f]{64}")  # sha256 of earlier versions
+_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _RESERVED: Final = frozenset({
@@ -123,7 +128,7 @@ class EndpointDocument(Document):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint as the dispatcher uses it; secrets are known by digest only.
+    """An endpoint as the dispatcher uses it; secrets are known by digest only, else blank.
 
     ``rate_per_second`` is None where there is no limit.
     """
@@ -157,34 +162,45 @@ def parse_endpoint(name: str, spec: object, pointer: str = "") -> Endpoint:
     return Endpoint(
         name=name,
         url=document.url,
-        header_digests={key: digest(value) for key, value in document.headers.items()},
-        secret_digest=None if document.secret is None else digest(document.secret),
+        header_digests={key: _digest_in(value) for key, value in document.headers.items()},
+        secret_digest=None if document.secret is None else _digest_in(document.secret),
         concurrency=document.concurrency,
         rate_per_second=document.rate_per_second,
         ordered=document.ordered,
     )
 
 
-def redact(spec: Mapping[str, object]) -> tuple[dict[str, object], EndpointSecrets]:
-    """The spec with digests in place of secrets, and the secrets.
+def redact(spec: Mapping[str, object], digest: Digest) -> tuple[dict[str, object], EndpointSecrets]:
+    """The spec with digests in place of secrets, and the secrets; a digest stays itself.
 
     Raises:
         RefusedError: the spec is no endpoint.
     """
     document = read_document(EndpointDocument, spec, "")
     public = {name: value for name, value in spec.items() if value is not None}
-    headers = {name: digest(value) for name, value in document.headers.items()}
+    headers = {
+        name: _digest_in(value) or digest(pointer_to("/headers", name), value)
+        for name, value in document.headers.items()
+    }
     if document.headers:
         public["headers"] = headers
     if document.secret is not None:
-        public["secret"] = digest(document.secret)
+        public["secret"] = _digest_in(document.secret) or digest("/secret", document.secret)
     clear = {name: value for name, value in document.headers.items() if headers[name] != value}
     secret = document.secret if public.get("secret") != document.secret else None
     return public, EndpointSecrets(secret=secret, headers=clear)
 
 
-def digest(value: str) -> str:
-    """``sha256:<hex>`` of a secret; a digest stays itself."""
-    if _DIGEST.fullmatch(value):
-        return value
-    return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an endpoint's URL: whom a request goes to."""
+    parts = urlsplit(url)
+    return (
+        parts.scheme,
+        (parts.hostname or "").rstrip("."),
+        parts.port or _PORTS.get(parts.scheme, 0),
+    )
+
+
+def _digest_in(value: str) -> str:
+    """The value where it is a digest, else nothing: a secret in clear goes no further."""
+    return value if _DIGEST.fullmatch(value) else ""

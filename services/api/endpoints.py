@@ -5,13 +5,12 @@ from typing import Final
 
 import msgspec
 
-from contracts.definitions.endpoints import digest
 from services.api.call import Call, Reply, missing
 from services.api.definitions import store
 from services.api.definitions.differences import differences
 from services.api.definitions.planning import Change
 from services.api.definitions.routes import RELAY_SECONDS
-from services.api.definitions.sealed_fields import new_secret
+from services.api.definitions.sealed_fields import digest_of, new_secret
 from services.api.definitions.standing import Standing
 from services.api.routes import Answers, PathParam, Route
 from services.dispatcher import queries
@@ -83,7 +82,8 @@ async def rotate_endpoint(call: Call) -> Reply:
             raise missing(f"endpoint {name}")
         if found.definition is None:
             raise ProblemError(conflict(f"The endpoint {name} is not understood; write it anew."))
-        spec = {**found.spec, "secret": digest(secret)}
+        digest = digest_of(call.api.master, call.workspace, name)
+        spec = {**found.spec, "secret": digest("/secret", secret)}
         change = Change(
             kind="endpoint",
             name=name,

@@ -50,7 +50,7 @@ async def post_workspace(call: Call) -> Reply:
         kind="workspace", name=name, spec={"clock": document.clock}, pointer="/workspace"
     )
     try:
-        plan = plan_apply(name, [submitted], {})
+        plan = plan_apply(name, [submitted], {}, call.api.master)
     except RefusedError as error:
         raise RefusedError(
             msgspec.structs.replace(

@@ -29,6 +29,7 @@ CACHE_MAX: Final = 100_000
 
 _WRAPPING: Final = b"upshot customer key"
 _NONCE_PERSON: Final = b"upshot nonce"
+_DIGEST_PERSON: Final = b"upshot digest"
 _CUSTOMER_PREFIX: Final = "cust_"
 
 
@@ -70,6 +71,12 @@ class MasterKey(bytes):
     def unwrap(self, sealed: bytes) -> bytes:
         """Open what ``wrap`` sealed; raises ``UnsealError`` under another master key."""
         return _decrypt(bytes(self), sealed, _WRAPPING)
+
+    def digest(self, place: str, value: str) -> str:
+        """``blake2b:<hex>`` of a secret at its place: no guess can be tried without the key."""
+        key = blake2b(key=bytes(self), person=_DIGEST_PERSON).digest()
+        of_place = blake2b(place.encode(), digest_size=KEY_BYTES, key=key).digest()
+        return "blake2b:" + blake2b(value.encode(), digest_size=KEY_BYTES, key=of_place).hexdigest()
 
 
 def _from_base64(text: str) -> bytes:

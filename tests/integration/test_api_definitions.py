@@ -153,14 +153,16 @@ async def test_an_endpoint_that_was_read_can_be_written_again(api: RunningApi) -
     made = await api.admin.put(path, spec)
     read = await api.admin.get(path)
     again = await api.admin.put(path, read.json()["spec"])
-    moved = await api.admin.put(path, {**read.json()["spec"], "url": "https://other.example/"})
+    moved = await api.admin.put(path, {**read.json()["spec"], "url": "https://shop.example/"})
+    stolen = await api.admin.put(path, {**read.json()["spec"], "url": "https://other.example/"})
     foreign = await api.admin.put(path, {**spec, "secret": "sha256:" + "0" * 64})
 
     assert made.json()["secret"].startswith("whsec_")
     assert b"hush" not in made.content + read.content
     assert (again.json()["revision"], moved.json()["revision"]) == (1, 2)
     assert "secret" not in moved.json()
-    assert foreign.status == 400
+    assert (foreign.status, stolen.status) == (400, 400)
+    assert stolen.json()["errors"][0]["pointer"] == "/headers/X-Token"
     assert foreign.json()["errors"][0]["pointer"] == "/secret"
 
 

@@ -16,8 +16,9 @@ from contracts.definitions.checks import check_against, references
 from contracts.definitions.event_types import EventType, compatible
 from contracts.errors import Fault, RefusedError, pointer_to, refuse
 from services.api.definitions.differences import Difference, differences
-from services.api.definitions.sealed_fields import SealedFields, redacted
+from services.api.definitions.sealed_fields import SealedFields, digest_of, redacted
 from services.api.definitions.standing import Key, Standing, world_of
+from services.runtime.sealing import MasterKey
 
 DOCUMENTS_MAX: Final = 10_000
 """Documents of one apply."""
@@ -85,7 +86,10 @@ class BreaksOthersError(Exception):
 
 
 def plan_apply(
-    workspace: str, documents: Sequence[Submitted], standing: Mapping[Key, Standing]
+    workspace: str,
+    documents: Sequence[Submitted],
+    standing: Mapping[Key, Standing],
+    master: MasterKey,
 ) -> Plan:
     """Decide what the documents change.
 
@@ -99,7 +103,7 @@ def plan_apply(
     seen: set[Key] = set()
     for document in documents:
         try:
-            change = _change(workspace, document, standing)
+            change = _change(workspace, document, standing, master)
         except RefusedError as error:
             faults.extend(error.faults)
         else:
@@ -133,7 +137,9 @@ def check_delete(workspace: str, key: Key, standing: Mapping[Key, Standing]) -> 
     _check_others(workspace, left, standing)
 
 
-def _change(workspace: str, document: Submitted, standing: Mapping[Key, Standing]) -> Change:
+def _change(
+    workspace: str, document: Submitted, standing: Mapping[Key, Standing], master: MasterKey
+) -> Change:
     kind, name, pointer = document.kind, document.name, document.pointer
     if kind == "workspace" and name != workspace:
         place = pointer_to(pointer, "name")
@@ -145,7 +151,9 @@ def _change(workspace: str, document: Submitted, standing: Mapping[Key, Standing
     place = pointer_to(pointer, "spec") if pointer else ""
     if len(encode(document.spec)) > SPEC_BYTES_MAX:
         raise refuse(place, "too-long", f"is longer than {SPEC_BYTES_MAX} bytes")
-    spec, sealed = redacted(kind, document.spec, None if was is None else was.spec, place)
+    stood = None if was is None else was.spec
+    digest = digest_of(master, workspace, name)
+    spec, sealed = redacted(kind, document.spec, stood, place, digest)
     if spec != document.spec:
         definition = parse_definition(kind, name, spec, pointer)
     return Change(

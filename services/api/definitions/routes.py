@@ -150,7 +150,7 @@ async def _apply(call: Call, documents: Sequence[Submitted], *, guard: int | Non
         standing = await call.api.compiled.load(session, call.workspace)
         if guard is not None:
             _check_guard(standing.get((documents[0].kind, documents[0].name)), guard)
-        plan = _planned(call.workspace, documents, standing)
+        plan = _planned(call, documents, standing)
         if call.text("compatibility") != "none":
             await check_stored_events(call, session, plan)
         written: dict[Key, int] = {}
@@ -162,9 +162,9 @@ async def _apply(call: Call, documents: Sequence[Submitted], *, guard: int | Non
     return _Outcome(plan=plan, revision=revision, written=written)
 
 
-def _planned(workspace: str, documents: Sequence[Submitted], standing: dict[Key, Standing]) -> Plan:
+def _planned(call: Call, documents: Sequence[Submitted], standing: dict[Key, Standing]) -> Plan:
     try:
-        return plan_apply(workspace, documents, standing)
+        return plan_apply(call.workspace, documents, standing, call.api.master)
     except BreaksOthersError as error:
         raise _broken(error, "Definitions that stand contradict the change.") from error
 

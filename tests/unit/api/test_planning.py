@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import pytest
@@ -16,10 +17,13 @@ from services.api.definitions.planning import (
     check_delete,
     plan_apply,
 )
-from services.api.definitions.sealed_fields import redacted
+from services.api.definitions.sealed_fields import digest_of, redacted
 from services.api.definitions.standing import Key, Standing
+from services.runtime.sealing import MasterKey
 
 WORKSPACE = "demo"
+MASTER = MasterKey(b"m" * 32)
+DIGEST = digest_of(MASTER, WORKSPACE, "x")
 
 
 def _standing(*documents: tuple[str, str, JsonObject]) -> dict[Key, Standing]:
@@ -57,6 +61,7 @@ def test_what_is_referred_to_is_written_first() -> None:
             ("event_type", "e", {}),
         ),
         {},
+        MASTER,
     )
 
     assert [change.kind for change in plan.changes] == ["event_type", "distribution", "endpoint"]
@@ -72,7 +77,7 @@ def test_every_fault_of_every_document_is_listed() -> None:
     )
 
     with pytest.raises(RefusedError) as refused:
-        plan_apply(WORKSPACE, documents, {})
+        plan_apply(WORKSPACE, documents, {}, MASTER)
 
     assert _pointers(refused.value) == [
         "/0/spec/properties",
@@ -85,12 +90,55 @@ def test_every_fault_of_every_document_is_listed() -> None:
 
 def test_numbers_that_are_equal_are_no_difference() -> None:
     standing = _standing(("endpoint", "x", {"url": "https://x.example/", "concurrency": 5}))
-    _, sealed = redacted("endpoint", {"url": "https://x.example/"}, None, "")
+    _, sealed = redacted("endpoint", {"url": "https://x.example/"}, None, "", DIGEST)
     assert sealed is not None and sealed.generated
 
-    plan = plan_apply(WORKSPACE, _submitted(("event_type", "e", {"description": None})), standing)
+    plan = plan_apply(
+        WORKSPACE, _submitted(("event_type", "e", {"description": None})), standing, MASTER
+    )
 
     assert [change.spec for change in plan.changes] == [{}]
+
+
+SHOP: JsonObject = {"url": "https://shop.example/in", "headers": {"X-Token": "hush"}}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://evil.example/in", "http://shop.example/in", "https://shop.example:8443/in"],
+)
+def test_a_header_that_is_kept_goes_to_its_own_origin_alone(url: str) -> None:
+    stands, _ = redacted("endpoint", SHOP, None, "", DIGEST)
+
+    with pytest.raises(RefusedError) as refused:
+        redacted("endpoint", {**stands, "url": url}, stands, "/0/spec", DIGEST)
+    moved, sealed = redacted("endpoint", {**SHOP, "url": url}, stands, "", DIGEST)
+
+    assert [each.code for each in refused.value.faults] == ["secret-again"]
+    assert _pointers(refused.value) == ["/0/spec/headers/X-Token"]
+    assert (moved["headers"], sealed) == (stands["headers"], None)
+
+
+def test_another_path_of_the_same_origin_keeps_what_stands() -> None:
+    stands, _ = redacted("endpoint", SHOP, None, "", DIGEST)
+    url = "https://SHOP.example:443/other"
+
+    moved, sealed = redacted("endpoint", {**stands, "url": url}, stands, "", DIGEST)
+
+    assert (moved, sealed) == ({**stands, "url": url}, None)
+
+
+def test_a_digest_tells_nothing_without_the_key() -> None:
+    digests = [
+        digest_of(master, workspace, endpoint)(pointer, "hush")
+        for master in (MASTER, MasterKey(b"n" * 32))
+        for workspace, endpoint in ((WORKSPACE, "x"), (WORKSPACE, "y"), ("other", "x"))
+        for pointer in ("/headers/A", "/headers/B")
+    ]
+
+    assert len(set(digests)) == len(digests)
+    assert hashlib.sha256(b"hush").hexdigest() not in str(digests)
+    assert digest_of(MASTER, WORKSPACE, "x")("/headers/A", "hush") == digests[0]
 
 
 def test_a_deleted_definition_is_missed_by_who_uses_it() -> None:
@@ -114,7 +162,7 @@ def test_refusing_unknown_event_types_is_refused_while_rules_rely_on_them() -> N
     refuse: JsonObject = {"unknown_event_types": "refuse"}
 
     with pytest.raises(BreaksOthersError) as broken:
-        plan_apply(WORKSPACE, _submitted(("workspace", WORKSPACE, refuse)), standing)
+        plan_apply(WORKSPACE, _submitted(("workspace", WORKSPACE, refuse)), standing, MASTER)
     with pytest.raises(BreaksOthersError):
         check_delete(WORKSPACE, ("workspace", WORKSPACE), standing)
 

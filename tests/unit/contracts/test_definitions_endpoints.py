@@ -5,11 +5,15 @@ from decimal import Decimal
 
 import pytest
 
-from contracts.definitions.endpoints import digest, parse_endpoint, redact
+from contracts.definitions.endpoints import parse_endpoint, redact
 from contracts.errors import RefusedError
 
 URL = "https://hooks.example.com/in?x=1"
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+
+
+def digest(pointer: str, value: str) -> str:
+    return f"blake2b:{len(pointer):032x}{len(value):032x}"
 
 
 def faults(**spec: object) -> list[tuple[str, str]]:
@@ -110,24 +114,30 @@ def test_no_fault_repeats_a_secret() -> None:
 
 
 def test_secrets_are_taken_out_and_leave_their_digest() -> None:
-    public, secrets = redact({"url": URL, "secret": SECRET, "headers": {"X-Key": "abc"}})
+    public, secrets = redact({"url": URL, "secret": SECRET, "headers": {"X-Key": "abc"}}, digest)
 
-    assert public == {"url": URL, "secret": digest(SECRET), "headers": {"X-Key": digest("abc")}}
+    assert public == {
+        "url": URL,
+        "secret": digest("/secret", SECRET),
+        "headers": {"X-Key": digest("/headers/X-Key", "abc")},
+    }
     assert (secrets.secret, secrets.headers) == (SECRET, {"X-Key": "abc"})
     assert "abc" not in repr(secrets)
 
 
 def test_a_digest_that_comes_back_means_the_value_it_stands_for() -> None:
-    public, _ = redact({"url": URL, "secret": SECRET, "headers": {"X-Key": "abc"}})
-    again, secrets = redact(public)
+    public, _ = redact({"url": URL, "secret": SECRET, "headers": {"X-Key": "abc"}}, digest)
+    again, secrets = redact(public, digest)
 
     assert again == public
     assert (secrets.secret, secrets.headers) == (None, {})
 
 
-def test_an_endpoint_reads_the_same_with_and_without_its_secrets() -> None:
+def test_an_endpoint_is_read_with_its_secrets_and_holds_none() -> None:
     spec = {"url": URL, "secret": SECRET, "headers": {"X-Key": "abc"}, "rate_per_second": 0.5}
-    public, _ = redact(spec)
+    public, _ = redact(spec, digest)
 
-    assert parse_endpoint("hook", public) == parse_endpoint("hook", spec)
+    assert parse_endpoint("hook", public).header_digests == public["headers"]
+    assert SECRET not in repr(parse_endpoint("hook", spec))
+    assert parse_endpoint("hook", spec).header_digests == {"X-Key": ""}
     assert parse_endpoint("hook", spec).rate_per_second == Decimal("0.5")
