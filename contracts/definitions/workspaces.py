@@ -1,5 +1,6 @@
 """``workspace``: the settings of a workspace."""
 
+import re
 import zoneinfo
 from typing import Annotated, Final, Literal
 
@@ -13,15 +14,24 @@ from contracts.errors import UNSUPPORTED
 PII_FIELDS_MAX: Final = 300  # personal keys of one workspace's customers
 
 
+_REGION: Final = re.compile(
+    r"UTC|(?:Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Etc|Europe|Indian|Pacific)"
+    r"(?:/[A-Za-z0-9_+\-]+){1,2}",
+    re.ASCII,
+)
+"""Names of regions: a file of the system's own (``localtime``, ``right/…``) means another thing on
+another machine, or counts leap seconds."""
+
+
 def _timezone(value: object) -> str:
     if not isinstance(value, str):
         raise PydanticCustomError("type", "is not a string")
     try:
-        zoneinfo.ZoneInfo(value)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise PydanticCustomError(
-            "timezone", "is not an IANA time zone such as Europe/Warsaw"
-        ) from error
+        found = _REGION.fullmatch(value) and zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        found = None
+    if not found:
+        raise PydanticCustomError("timezone", "is not an IANA time zone such as Europe/Warsaw")
     return value
 
 

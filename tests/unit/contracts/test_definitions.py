@@ -257,7 +257,8 @@ def test_a_distribution_may_test_sealed_fields() -> None:
 
 def test_a_workspace_has_its_defaults() -> None:
     assert parse_definition("workspace", "demo", {}) == WorkspaceSettings()
-    assert parse_definition("workspace", "demo", {"timezone": "Europe/Warsaw"})
+    for name in ("Europe/Warsaw", "America/Argentina/Buenos_Aires", "UTC", "Etc/GMT+5"):
+        assert parse_definition("workspace", "demo", {"timezone": name})
 
 
 @pytest.mark.parametrize(
@@ -267,6 +268,11 @@ def test_a_workspace_has_its_defaults() -> None:
         ({"timezone": "../../etc/passwd"}, "/timezone", "timezone"),
         ({"timezone": "America"}, "/timezone", "timezone"),
         ({"timezone": ""}, "/timezone", "timezone"),
+        *(
+            ({"timezone": name}, "/timezone", "timezone")
+            for name in ("localtime", "posixrules", "Factory", "right/UTC", "posix/Europe/Warsaw")
+        ),
+        ({"timezone": "Europe/Warsaw\n"}, "/timezone", "timezone"),
         ({"timezone": "a\u0000"}, "/timezone", "timezone"),
         ({"timezone": 5}, "/timezone", "type"),
         ({"clock": "test"}, "/clock", "unsupported"),
