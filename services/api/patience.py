@@ -20,16 +20,12 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks whether Postgres answers, and how long a look waits for the answer."""
 AWAY_WAIT_SECONDS: Final = 0.1
 """Wait of a request while Postgres is away: enough for the pool to open a session again."""
-RECONNECT_SECONDS: Final = 2.0
-"""The pool's tries to open a session double their distance up to this long; then a request's need
-starts them anew. By default an outage of minutes would go on for minutes after its end."""
 
 _log = logger(__name__)
 
 
 async def keep_patience(pool: Pool, conninfo: str) -> None:
     """Set the pool's patience by what Postgres says, on a session of its own; never returns."""
-    pool.reconnect_timeout = RECONNECT_SECONDS
     while True:
         try:
             await _look_until_away(pool, conninfo)

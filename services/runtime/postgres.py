@@ -32,6 +32,9 @@ CONNECT_TIMEOUT_SECONDS = 5
 POOL_SIZE_MAX = 8
 POOL_WAIT_SECONDS = 5.0
 """How long a request waits for a connection before it is answered 503."""
+RECONNECT_SECONDS = 2.0
+"""A pool's tries to open a session double their distance up to this long; then a request's need
+starts them anew. By default an outage of minutes would go on for minutes after its end."""
 CONTROL_SCHEMA = "upshot"
 PROGRAM_LIMIT = "54"
 """Class of SQLSTATE for what exceeds a limit of Postgres (a key too long for its index, say)."""
@@ -125,6 +128,7 @@ async def open_pool(
         min_size=1,
         max_size=size_max,
         timeout=POOL_WAIT_SECONDS,
+        reconnect_timeout=RECONNECT_SECONDS,
         open=False,
         check=AsyncConnectionPool.check_connection,
     )

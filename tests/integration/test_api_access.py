@@ -14,7 +14,13 @@ from services.runtime.access import (
     KeyStore,
     ensure_admin_key,
 )
-from services.runtime.postgres import DatabaseUnavailableError, Pool, migrate_control, open_pool
+from services.runtime.postgres import (
+    RECONNECT_SECONDS,
+    DatabaseUnavailableError,
+    Pool,
+    migrate_control,
+    open_pool,
+)
 from tests.support.eventually import eventually
 
 WORKSPACE = "demo"
@@ -114,3 +120,9 @@ async def test_a_key_ends_at_its_time_even_when_cached(
 
 async def test_a_token_longer_than_any_key_is_not_looked_up(store: KeyStore) -> None:
     assert await store.find("x" * 10_000) is None
+
+
+async def test_a_pool_tries_again_within_seconds_however_long_postgres_was_away(
+    pool: Pool,
+) -> None:
+    assert pool.reconnect_timeout == RECONNECT_SECONDS
