@@ -28,6 +28,7 @@ from services.runtime.postgres import (
     connect,
     migrate_control,
 )
+from services.runtime.sealing import MasterKey, MasterKeyError
 from services.runtime.settings import Settings
 from services.stack.data_folder import DataFolder
 from services.stack.embedded_kafka import kafka_answers, kafka_plan
@@ -173,6 +174,10 @@ class _Run:
             given.master_key.get_secret_value(),
             lambda: secrets.token_hex(MASTER_KEY_BYTES),
         )
+        try:
+            MasterKey.parse(master_key)
+        except MasterKeyError as error:  # told here once, not by each process
+            raise StackError(str(error)) from error
         filled = {
             "data_dir": folder.path,
             "admin_key": SecretStr(admin_key),

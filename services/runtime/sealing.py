@@ -37,8 +37,14 @@ class UnsealError(Exception):
     """A blob does not open: another key, another customer, or its bytes were changed."""
 
 
-class MasterKeyError(Exception):
-    """UPSHOT_MASTER_KEY is not 32 bytes as hexadecimal or base64 (the value is not shown)."""
+class MasterKeyError(SystemExit):
+    """Ends the process with a sentence that names the setting; the value is not shown."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "UPSHOT_MASTER_KEY is missing or is not 32 bytes as hexadecimal or base64. "
+            "Make one by `openssl rand -hex 32`, or start with the one that this installation has."
+        )
 
 
 class ForeignKeysError(Exception):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
+import subprocess
+import sys
 
 import pytest
 
@@ -77,4 +80,21 @@ def test_another_master_key_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(MasterKeyError) as caught:
         MasterKey.parse(text)
 
-    assert not caught.value.args
+    assert str(caught.value).startswith("UPSHOT_MASTER_KEY is missing or is not 32 bytes")
+    assert not text or text not in str(caught.value)
+
+
+@pytest.mark.parametrize("process", ["services.api", "projections.customers"])
+@pytest.mark.parametrize("key", ["", "hunter2"])
+def test_a_process_without_its_master_key_ends_with_a_sentence(process: str, key: str) -> None:
+    away = {"UPSHOT_KAFKA": "127.0.0.1:9", "UPSHOT_POSTGRES": "host=127.0.0.1 port=9"}
+    environment = {**os.environ, **away, "UPSHOT_MASTER_KEY": key, "UPSHOT_PORT": "0"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", process], env=environment, capture_output=True, check=False
+    )
+
+    last = ended.stderr.decode().splitlines()[-1]
+    assert (ended.returncode, "Traceback" in ended.stderr.decode()) == (1, False)
+    assert last.startswith("UPSHOT_MASTER_KEY is missing")
+    assert "hunter2" not in ended.stderr.decode()
