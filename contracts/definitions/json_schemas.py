@@ -10,11 +10,12 @@ from typing import Final, NoReturn
 import jsonschema_rs
 
 from contracts.codec import encode
-from contracts.definitions.schema_cost import check_cost
+from contracts.definitions.schema_cost import check_cost, checks_of
 from contracts.errors import Fault, pointer_to
 from contracts.shapes import is_array, is_object
 
 SCHEMA_BYTES_MAX: Final = 65_536  # of one schema; the largest sensible payload description
+EXPLAINED_CHECKS_MAX: Final = 5_000  # checks whose failures are listed; at most about 75 ms
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = Mapping[str, object]
@@ -24,8 +25,26 @@ class _RemoteReferenceError(Exception):
     """A schema refers to another document."""
 
 
-def compile_schema(schema: Schema) -> jsonschema_rs.Draft202012Validator:
-    """Compile a schema that ``check_schema`` found no fault in."""
+class CompiledSchema:
+    """A schema that ``check_schema`` found no fault in.
+
+    Telling whether a value fits takes nanoseconds a check; telling why it does not takes
+    microseconds, for all of it at once, so ``iter_errors`` is for values where ``can_explain``.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        compiled = _compiled(schema)
+        self._checks: int = checks_of(schema)
+        self.is_valid: Final = compiled.is_valid
+        self.iter_errors: Final = compiled.iter_errors
+
+    def can_explain(self, text: bytes) -> bool:
+        """True where listing what is wrong with the JSON is a bounded amount of work."""
+        values = 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
+        return values * self._checks <= EXPLAINED_CHECKS_MAX
+
+
+def _compiled(schema: Schema) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(
         dict(schema),
         validate_formats=True,
@@ -53,7 +72,7 @@ def _form_faults(schema: Schema) -> tuple[Fault, ...]:
 
 def _compile_faults(schema: Schema) -> tuple[Fault, ...]:
     try:
-        compile_schema(schema)
+        _compiled(schema)
     except jsonschema_rs.ValidationError as error:
         return (_fault(error),)
     except (jsonschema_rs.ReferencingError, ValueError) as error:

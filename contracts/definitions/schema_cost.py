@@ -2,7 +2,8 @@
 
 References make a small schema ask for exponential work: ten definitions that each name the next
 one twice are a thousand checks of one value. The count here follows references in place, and one
-level down for each level that metadata may have, and stops at ``CHECKS_MAX``.
+level down for each level that metadata may have, and stops at ``CHECKS_MAX``. What may meet each
+element of an array is bounded apart, since metadata holds thousands of elements.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from contracts.errors import Fault
 from contracts.shapes import is_array, is_object
 
 CHECKS_MAX: Final = 20_000  # subschemas applied along all paths; about a millisecond of checking
+ELEMENT_CHECKS_MAX: Final = 200  # of one element; an event has 16,000: about 100 ms of checking
 LEVELS_MAX: Final = 8  # levels of metadata
 
 _IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
@@ -38,11 +40,19 @@ def check_cost(root: Schema) -> tuple[Fault, ...]:
         if counter.count(root, LEVELS_MAX) > CHECKS_MAX:
             detail = f"can ask for more than {CHECKS_MAX} checks of one event"
             return (Fault(pointer="", code="too-costly", detail=detail),)
+        if any(counter.count(each, 0) > ELEMENT_CHECKS_MAX for each in counter.elements()):
+            detail = f"can ask for more than {ELEMENT_CHECKS_MAX} checks of one element or field"
+            return (Fault(pointer="", code="too-costly", detail=detail),)
     except RecursionError:
         return (Fault(pointer="", code="too-deep", detail="nests or refers too deeply"),)
     except _ReferenceError as error:
         return (Fault(pointer="", code="reference", detail=str(error)),)
     return ()
+
+
+def checks_of(root: Schema) -> int:
+    """How many checks one event may ask for of a schema that ``check_cost`` found no fault in."""
+    return _Counter(root).count(root, LEVELS_MAX)
 
 
 class _ReferenceError(Exception):
@@ -73,7 +83,7 @@ class _Counter:
         if known is not None:
             return known
         self._known[place] = 0
-        total = 1
+        total = 1 + _listed(node)
         for child in self._in_place(node):
             total = min(total + self.count(child, levels), CHECKS_MAX + 1)
         if levels:
@@ -81,6 +91,20 @@ class _Counter:
                 total = min(total + self.count(child, levels - 1), CHECKS_MAX + 1)
         self._known[place] = total
         return total
+
+    def elements(self) -> Iterator[Schema]:
+        """The subschemas that may meet many values: those below others, and all they lead to."""
+        waiting: list[object] = []
+        for node in _every_object(self._root):
+            waiting.extend(_children(node, _BELOW, ("patternProperties",)))
+        seen: set[int] = set()
+        while waiting:
+            each = waiting.pop()
+            if is_object(each) and id(each) not in seen:
+                seen.add(id(each))
+                yield each
+                waiting.extend(self._in_place(each))
+                waiting.extend(_children(each, _BELOW, _BELOW_MAPS))
 
     def _in_place(self, node: Schema) -> Iterator[object]:
         yield from _children(node, _IN_PLACE, _IN_PLACE_MAPS)
@@ -123,6 +147,19 @@ def _children(node: Schema, single: tuple[str, ...], mapped: tuple[str, ...]) ->
         children = node.get(name)
         if is_object(children):
             yield from children.values()
+
+
+def _listed(node: Schema) -> int:
+    """Entries of lists that a value is held against one by one."""
+    count = 0
+    for name in ("required", "dependentRequired"):
+        names = node.get(name)
+        if is_array(names) or is_object(names):
+            count += len(names)
+    choices = node.get("enum")
+    if is_array(choices):
+        count += sum(is_array(each) or is_object(each) for each in choices)
+    return count
 
 
 def _every_object(node: object) -> Iterator[Schema]:

@@ -17,7 +17,7 @@ import jsonschema_rs
 import msgspec
 
 from contracts.codec import Json, JsonObject, decode_json
-from contracts.definitions.json_schemas import compile_schema
+from contracts.definitions.json_schemas import CompiledSchema
 from contracts.definitions.property_types import Property, fast_type, is_choice, takes
 from contracts.errors import Fault, pointer_to
 
@@ -25,6 +25,7 @@ FAULTS_MAX: Final = 100  # faults listed for one event; an answer stays readable
 DETAIL_CHARACTERS_MAX: Final = 300  # of a sentence; JSON Schema's quote the whole instance
 
 _METADATA: Final = "/metadata"
+_UNEXPLAINED: Final = "does not fit the schema; it is too large to say where"
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
 """What msgspec raises: for bad JSON, for deep nesting, for bad UTF-8, for absurd exponents."""
 
@@ -84,7 +85,7 @@ class SchemaValidator:
     """The validator of an event type with ``json_schema``."""
 
     def __init__(self, schema: Mapping[str, object]) -> None:
-        self._schema: jsonschema_rs.Draft202012Validator = compile_schema(schema)
+        self._schema: CompiledSchema = CompiledSchema(schema)
 
     def validate(self, raw_metadata: bytes | msgspec.Raw) -> tuple[Fault, ...]:
         """See ``EventTypeValidator``."""
@@ -93,6 +94,8 @@ class SchemaValidator:
             return (metadata,)
         if self._schema.is_valid(metadata):
             return ()
+        if not self._schema.can_explain(bytes(raw_metadata)):
+            return (Fault(pointer=_METADATA, code="json-schema", detail=_UNEXPLAINED),)
         found = (fault for error in self._schema.iter_errors(metadata) for fault in _of(error))
         return tuple(islice(found, FAULTS_MAX))
 

@@ -343,3 +343,38 @@ def test_a_schema_inside_a_schema_is_refused() -> None:
 
     assert spec_faults({"json_schema": nested}) == [("/json_schema", "reference")]
     assert faults({"json_schema": named}, '{"$id": "a"}') == []
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        {"anyOf": [{"pattern": f"^(a|b|ab)*c{index}$"} for index in range(250)]},
+        {"required": [f"p{index}" for index in range(1000)]},
+        {"dependentRequired": {f"p{index}": ["a"] for index in range(1000)}},
+        {"enum": [{"a": index} for index in range(1000)]},
+        {"properties": {"a": {"$ref": "#/$defs/a"}}},
+    ],
+)
+def test_what_meets_each_element_of_an_array_is_bounded(element: dict[str, object]) -> None:
+    definitions = {"a": {"anyOf": [{"const": index} for index in range(250)]}}
+    schema = {"properties": {"items": {"items": element}}, "$defs": definitions}
+
+    assert spec_faults({"json_schema": schema}) == [("/json_schema", "too-costly")]
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ({"anyOf": [{"pattern": f"^(a|b|ab)*c{index}$"} for index in range(150)]}, "abababab"),
+        ({"anyOf": [{"type": "string"}] * 15}, 0),
+        ({"required": [f"p{index}" for index in range(100)]}, {}),
+    ],
+)
+def test_what_is_wrong_with_very_much_is_not_listed(
+    element: dict[str, object], value: object
+) -> None:
+    schema = {"properties": {"items": {"items": element}}}
+    large = encode({"items": [value] * 2_700}).decode()
+
+    assert faults({"json_schema": schema}, large) == [("/metadata", "json-schema")]
+    assert len(faults({"json_schema": schema}, encode({"items": [value]}).decode())) >= 1
