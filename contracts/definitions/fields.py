@@ -85,6 +85,14 @@ def _instant(value: object) -> datetime:
     return instant
 
 
+def _exact_instant(value: object) -> datetime:
+    if isinstance(value, str) and len(value) <= len("2026-11-21"):
+        raise PydanticCustomError(
+            "time", "is not a time with its zone, such as 2026-11-21T09:30:00Z"
+        )
+    return _instant(value)
+
+
 def _fixed_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
@@ -138,6 +146,8 @@ def _choice(value: object) -> str | int | Decimal | bool:
 
 Choice = Annotated[str | int | Decimal | bool, PlainValidator(_choice)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
+ExactInstant = Annotated[datetime, BeforeValidator(_exact_instant)]
+"""A time that is not a date: a day begins elsewhere in another zone."""
 FixedDuration = Annotated[timedelta, BeforeValidator(_fixed_duration)]
 WholePoints = Annotated[int, BeforeValidator(_points)]
 ExactDecimal = Annotated[Decimal, BeforeValidator(_decimal)]

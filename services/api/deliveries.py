@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from pydantic import Field
 
-from contracts.definitions.fields import DefinitionName, Document, Instant
+from contracts.definitions.fields import DefinitionName, Document, ExactInstant
 from contracts.identifiers import EventId
 from services.api.call import (
     CURSOR,
@@ -31,6 +31,7 @@ from services.dispatcher.errors import (
     UnknownDeliveryError,
 )
 from services.dispatcher.queries import After, Attempt, Delivery, DeliveryFilter
+from services.runtime.postgres import Session
 from services.runtime.problems import ProblemError, conflict
 
 TAG: Final = "Deliveries"
@@ -55,8 +56,8 @@ class RedriveDocument(Document):
 
     endpoint: DefinitionName | None = None
     state: DeliveryState | None = None
-    created_from: Annotated[Instant | None, Field(alias="from")] = None
-    created_to: Annotated[Instant | None, Field(alias="to")] = None
+    created_from: Annotated[ExactInstant | None, Field(alias="from")] = None
+    created_to: Annotated[ExactInstant | None, Field(alias="to")] = None
 
 
 class Redriven(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +140,17 @@ async def redrive_deliveries(call: Call) -> Reply:
         created_from=document.created_from,
         created_to=document.created_to,
     )
+    name = document.endpoint
     async with call.session() as session:
+        if name is not None and not await _stands(call, session, name):
+            raise missing(f"endpoint {name}")
         count = await _translated(queries.redrive_all(session, call.workspace, wanted))
     return Reply(value=Redriven(redriven=count))
+
+
+async def _stands(call: Call, session: Session, endpoint: str) -> bool:
+    found = await call.api.compiled.load_one(session, call.workspace, "endpoint", endpoint)
+    return found is not None
 
 
 async def _translated(answer: Awaitable[T]) -> T:

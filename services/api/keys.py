@@ -10,7 +10,7 @@ import msgspec
 from pydantic import Field
 from uuid_utils import uuid7
 
-from contracts.definitions.fields import Document, Instant
+from contracts.definitions.fields import Document, ExactInstant
 from contracts.errors import refuse
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page_of, read_cursor
 from services.api.routes import Answers, Body, PathParam, Route
@@ -28,7 +28,7 @@ class KeyDocument(Document):
 
     name: str = Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
-    expires_at: Instant | None = None
+    expires_at: ExactInstant | None = None
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):

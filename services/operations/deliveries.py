@@ -111,7 +111,8 @@ def redrive_deliveries(
     if delivery is None:
         answer = client.post("/v1/deliveries/redrive", filters)
         screen.json(msgspec.Raw(answer))
-        screen.say(f"{decoded(answer, Redriven).redriven} deliveries begin anew.")
+        count = decoded(answer, Redriven).redriven
+        screen.say("1 delivery begins anew." if count == 1 else f"{count} deliveries begin anew.")
         return
     answer = client.post(f"/v1/deliveries/{segment(delivery)}/redrive")
     screen.json(msgspec.Raw(answer))

@@ -86,6 +86,7 @@ async def test_another_workspace_is_not_seen(api: RunningApi) -> None:
         ({"name": "a", "scopes": ["root"]}, ["/scopes/0"]),
         ({"name": "a", "scopes": []}, ["/scopes"]),
         ({"name": "a", "scopes": ["admin"], "expires_at": "yesterday"}, ["/expires_at"]),
+        ({"name": "a", "scopes": ["admin"], "expires_at": "2999-01-01"}, ["/expires_at"]),
         ({"name": "a", "scopes": ["admin"], "expires_at": "2001-01-01T00:00:00Z"}, ["/expires_at"]),
         ({"name": "a", "scopes": ["admin"], "colour": 1}, ["/colour"]),
         ([], [""]),
@@ -98,6 +99,16 @@ async def test_a_key_that_makes_no_sense_is_refused(
 
     assert answer.status == 400
     assert [each["pointer"] for each in answer.json()["errors"]] == pointers
+
+
+async def test_deliveries_of_an_endpoint_that_is_not_there_are_not_redriven(
+    api: RunningApi,
+) -> None:
+    answer = await api.admin.post("/v1/deliveries/redrive", {"endpoint": "nowhere"})
+    by_day = await api.admin.post("/v1/deliveries/redrive", {"from": "2026-01-01"})
+
+    assert (answer.status, answer.json()["key"]) == (404, "not_found")
+    assert (by_day.status, by_day.json()["errors"][0]["pointer"]) == (400, "/from")
 
 
 async def test_bad_requests_are_problem_documents(api: RunningApi) -> None:

@@ -65,6 +65,7 @@ def test_a_bare_plus_in_a_time_is_read_as_one() -> None:
         (b"kind=a&dry_run=1&colour=red", ["/query/colour", "/query/dry_run"]),
         (b"kind=a&from=2026-11-21T09:30:00", ["/query/from"]),
         (b"kind=a&from=tomorrow", ["/query/from"]),
+        (b"kind=a&from=2026-11-21", ["/query/from"]),
         (b"kind=a&cursor=" + b"x" * 5000, ["/query/cursor"]),
         (b"kind=%00", ["/query/kind"]),
         (b"kind=%ff", ["/query"]),

@@ -171,6 +171,13 @@ def test_a_secret_is_shown_once(upshot: CommandLine) -> None:
     }
 
 
+def test_one_delivery_is_not_several(upshot: CommandLine) -> None:
+    with front_door(lambda _: Answer(value={"redriven": 1})) as door:
+        shown = upshot(door, "deliveries", "redrive", "--endpoint", "shop")
+
+    assert shown.out == "1 delivery begins anew.\n"
+
+
 def test_redriving_names_one_or_many(upshot: CommandLine) -> None:
     with front_door(lambda _: Answer(value={"redriven": 3})) as door:
         many = upshot(door, "deliveries", "redrive", "--endpoint", "shop", "--state", "exhausted")
