@@ -31,8 +31,9 @@ FAULTS_MAX: Final = 100
 
 AHEAD_SECONDS_MAX: Final = 300
 """How far a producer's clock may be ahead."""
-REVISION_WAIT_SECONDS: Final = 5.0
-"""How long a request waits for the definitions revision it asks for."""
+REVISION_WAIT_SECONDS: Final = 2.0
+"""How long a request waits for the definitions revision it asks for, which comes in milliseconds
+where it exists and the log can be reached."""
 DEFINITIONS_AGE_SECONDS_MAX: Final = 60.0
 """Definitions known no better than this are too old to judge by."""
 

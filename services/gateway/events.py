@@ -1,5 +1,6 @@
 """``POST /v1/events``, ``POST /v1/events/batch`` and ``POST /v1/customers``."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,7 +23,12 @@ from services.gateway.answers import (
 from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
 from services.gateway.bodies import Body
-from services.gateway.bounds import BATCH_BYTES_MAX, DEFINITIONS_AGE_SECONDS_MAX, EVENT_BYTES_MAX
+from services.gateway.bounds import (
+    BATCH_BYTES_MAX,
+    DEFINITIONS_AGE_SECONDS_MAX,
+    EVENT_BYTES_MAX,
+    REVISION_WAIT_SECONDS,
+)
 from services.gateway.errors import INTERNAL, UnknownCustomerError, log_failure, problem_of
 from services.gateway.handling import Call
 from services.gateway.identity import Customers
@@ -142,7 +148,7 @@ class Events:
         """The definitions that a request is judged by, and the stamp of its records."""
         workspace = WorkspaceName(call.workspace)
         if options.revision:
-            await self._definitions.wait_for(workspace, options.revision)
+            await self._wait_for_revision(workspace, options.revision)
         if self._definitions.age_seconds() > DEFINITIONS_AGE_SECONDS_MAX:
             raise ProblemError(problems.unavailable("The definitions known here are too old."))
         definitions = self._definitions.catalogue.latest(workspace)
@@ -153,6 +159,27 @@ class Events:
             historical=historical or options.historical,
         )
         return definitions, stamp
+
+    async def _wait_for_revision(self, workspace: WorkspaceName, revision: int) -> None:
+        """Wait until a revision is known; a 409 where the whole log was read and it is not there.
+
+        Raises:
+            ProblemError: 409, or 503 where the end of the log was not seen lately.
+        """
+        try:
+            async with asyncio.timeout(REVISION_WAIT_SECONDS):
+                await self._definitions.wait_for(workspace, revision)
+        except TimeoutError as error:
+            newest = self._definitions.catalogue.latest_revision(workspace)
+            detail = (
+                f"Revision {revision} of the definitions is not known; the newest is {newest}."
+                " Nothing was appended."
+            )
+            if self._definitions.age_seconds() > REVISION_WAIT_SECONDS:
+                raise ProblemError(
+                    problems.unavailable(detail, slug="definitions-behind")
+                ) from error
+            raise ProblemError(problems.conflict(detail, slug="revision-unknown")) from error
 
     async def _dry_run(
         self, text: bytes, definitions: Snapshot, stamp: Stamp, options: Options

@@ -15,6 +15,7 @@ from contracts.codec import JsonObject, encode
 from contracts.events import CustomEvent, ProfileChanged, SealedProfile
 from contracts.identifiers import CustomerId, WorkspaceName
 from contracts.places import parse_position
+from services.gateway.bounds import REVISION_WAIT_SECONDS
 from services.runtime import problems
 from services.runtime.postgres import connect
 from services.runtime.problems import Problem, ProblemDocument
@@ -376,3 +377,15 @@ async def test_a_refusal_that_cannot_be_spelled_hides_nothing_of_a_batch(
     assert (batch.json["accepted"], batch.json["refused"]) == (1, 1)
     assert one.headers["Content-Type"] == problems.MEDIA_TYPE
     assert one.json["request_id"] == one.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/batch", "/v1/customers"])
+async def test_a_revision_that_does_not_exist_is_told_so_soon(gateway: Gateway, path: str) -> None:
+    async with asyncio.timeout(2 * REVISION_WAIT_SECONDS):
+        answer = await gateway.post(
+            path, b"[{}]", headers={"Upshot-Definitions-Revision": "1000000"}
+        )
+
+    assert answer.status == 409
+    assert answer.json["type"] == "urn:upshot:problem:revision-unknown"
+    assert "Revision 1000000" in str(answer.json["detail"])
