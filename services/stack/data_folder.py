@@ -1,7 +1,8 @@
 """The data folder: who uses it, its secrets, and where everything in it lies.
 
 One start at a time holds it, by a lock that the kernel drops with the process, however that ends.
-Secrets are files readable by their owner alone, made once.
+Secrets are files readable by their owner alone, made once; a folder made here is listed by its
+owner alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import msgspec
 from services.stack.errors import AlreadyRunningError
 
 OWNER_ONLY = 0o600
+OWNERS_FOLDER = 0o700
+ROOTS_FOLDER = 0o711  # root's PostgreSQL runs as another user, who passes through to its own folder
 LOG_KEPT_BYTES = 16 * 1024 * 1024  # a larger log of the last run makes room at the next start
 
 
@@ -37,7 +40,9 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            self.path.mkdir(parents=True)
+            self.path.chmod(ROOTS_FOLDER if os.geteuid() == 0 else OWNERS_FOLDER)
 
     @property
     def kafka(self) -> Path:

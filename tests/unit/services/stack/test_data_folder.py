@@ -62,3 +62,9 @@ def test_a_log_grown_large_makes_room_at_the_next_start(tmp_path: Path) -> None:
 def _numbered(start: int = 0) -> Callable[[], str]:
     numbers = count(start)
     return lambda: f"secret-{next(numbers)}"
+
+
+def test_a_folder_is_listed_by_its_owner_alone(tmp_path: Path) -> None:
+    made = DataFolder(tmp_path / "new" / "data").path
+
+    assert stat.S_IMODE(made.stat().st_mode) & 0o066 == 0
