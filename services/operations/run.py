@@ -35,7 +35,7 @@ from services.stack.embedded_kafka import kafka_answers, kafka_plan
 from services.stack.embedded_postgres import postgres_accepts, postgres_plan
 from services.stack.errors import JarsUnavailableError, StackError
 from services.stack.jars import are_present, kafka_jars
-from services.stack.local_api import LocalApi, answers_ready
+from services.stack.local_api import LocalApi, answers_ready, waits_for_definitions_alone
 from services.stack.log_watch import LogWatch
 from services.stack.ports import is_free, remembered_ports
 from services.stack.process import leashed
@@ -240,7 +240,9 @@ class _Run:
         for process in processes:
             url = process.url
             await self._ready(
-                process.plan.name, lambda url=url: answers_ready(url), PROCESS_READY_SECONDS
+                process.plan.name,
+                lambda url=url: answers_ready(url) or waits_for_definitions_alone(url),
+                PROCESS_READY_SECONDS,
             )
 
     async def _ready(self, name: str, check: Callable[[], bool], deadline_seconds: float) -> None:

@@ -24,6 +24,8 @@ RECORDS_MAX = 1_000
 WAIT_SECONDS_MAX = 10.0
 """How long a reader waits for a revision before it reports Kafka as unavailable."""
 RETRY_SECONDS = 0.5
+NOT_UNDERSTOOD = "is not understood"
+"""In each reason why a process is not ready that writing or deleting a definition takes away."""
 
 _PARTITION = 0
 _decode = codec.decoder(DefinitionChanged).decode
@@ -151,7 +153,7 @@ class DefinitionsFollower:
                 record.workspace, record.definitionsrevision, change.kind, change.name, spec
             )
         except _NOT_UNDERSTOOD as error:
-            self._not_understood[key] = f"{name} is not understood: {error}"
+            self._not_understood[key] = f"{name} {NOT_UNDERSTOOD}: {error}"
             _log.error("a definition in the topic is not understood", record=record_at)
         else:
             self._not_understood.pop(key, None)

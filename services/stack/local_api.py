@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from services.runtime.definitions import NOT_UNDERSTOOD
 from services.stack.errors import StackError
 
 T = TypeVar("T")
@@ -96,6 +97,27 @@ def answers_ready(url: str) -> bool:
             return int(answer.status) == 200  # noqa: PLR2004 - OK
     except OSError:
         return False
+
+
+def waits_for_definitions_alone(url: str) -> bool:
+    """Return whether a process works but for definitions that it does not understand."""
+    try:
+        with _OPENER.open(f"{url}/readyz", timeout=TIMEOUT_SECONDS):
+            return False
+    except urllib.error.HTTPError as unready:
+        with unready:
+            content = unready.read(ANSWER_BYTES_MAX)
+    except OSError:
+        return False
+    try:
+        reasons = msgspec.json.decode(content, type=_Unready).reasons
+    except msgspec.DecodeError:
+        return False
+    return bool(reasons) and all(NOT_UNDERSTOOD in reason for reason in reasons)
+
+
+class _Unready(msgspec.Struct):
+    reasons: list[str]
 
 
 def _decoded(answer: bytes, type_: type[T]) -> T:
