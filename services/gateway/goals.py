@@ -23,6 +23,8 @@ def goal_value_of(value: object) -> Decimal | None:
     if not is_number(value):
         return None
     number = Decimal(value)
+    if not number:
+        return Decimal(0)  # whatever its exponent
     if number.adjusted() >= GOAL_DIGITS_MAX:
         return None
     number = number.normalize(EXACT)
@@ -33,7 +35,7 @@ def goal_value_of(value: object) -> Decimal | None:
     places = max(0, -exponent)
     if places > GOAL_PLACES_MAX or len(digits) + max(exponent, 0) > GOAL_DIGITS_MAX:
         return None
-    return number or Decimal(0)
+    return number
 
 
 def goal_faults(goal_type: object, value: object) -> tuple[Fault, ...]:

@@ -15,23 +15,24 @@ from typing import Self
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from services.runtime import metrics
+from services.runtime import metrics, problems
 
 Readiness = Callable[[], list[str]]
 """Returns why the process is not ready, a sentence each; empty when it is."""
 
 CONNECTIONS_MAX = 64  # probes and scrapers only
 JSON = "application/json"
+_READS = ("GET", "HEAD")
 
 
 def health_routes(readiness: Readiness) -> list[Route]:
     """Return the three routes, for a process that serves HTTP anyway."""
 
-    async def readyz(_request: Request) -> Response:
+    def ready() -> Response:
         reasons = readiness()
         return Response(
             msgspec.json.encode({"ready": not reasons, "reasons": reasons}),
@@ -40,10 +41,32 @@ def health_routes(readiness: Readiness) -> list[Route]:
         )
 
     return [
-        Route("/healthz", _healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", _metrics),
+        Route("/healthz", _Probe(_alive)),
+        Route("/readyz", _Probe(ready)),
+        Route("/metrics", _Probe(_measured)),
     ]
+
+
+class _Probe:
+    """An ASGI application that reads no body: a request that has one ends its connection."""
+
+    def __init__(self, answer: Callable[[], Response]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = problems.new_request_id()
+        if scope["method"] in _READS:
+            response = self._answer()
+            response.headers[problems.REQUEST_ID_HEADER] = request_id
+        else:
+            allowed = problems.method_not_allowed(_READS)
+            response = problems.problem_response(allowed, request_id, {"allow": ", ".join(_READS)})
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in scope["headers"]
+        ):
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
 
 
 class HealthServer:
@@ -106,9 +129,9 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
-async def _healthz(_request: Request) -> Response:
+def _alive() -> Response:
     return Response(b'{"alive":true}', media_type=JSON)
 
 
-async def _metrics(_request: Request) -> Response:
+def _measured() -> Response:
     return Response(metrics.exposition(), media_type=metrics.EXPOSITION_TYPE)

@@ -142,7 +142,7 @@ def refused(error: RefusedError, *, slug: str = "invalid", title: str = "Refused
         slug=slug,
         title=title,
         status=400,
-        detail=f"{first.pointer or '/'} {first.detail}{more}",
+        detail=f"{first.pointer or 'What was sent'} {first.detail}{more}",
         errors=error.faults,
     )
 

@@ -275,3 +275,24 @@ async def test_health_readiness_and_metrics_are_served(gateway: Gateway) -> None
     assert accepted.status == 200
     assert (health.status, ready.status) == (200, 200)
     assert b"upshot_events_accepted_total" in metrics.body
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_answer_as_all_else_does_and_read_no_body(gateway: Gateway, path: str) -> None:
+    read = await gateway.request("GET", path, key="")
+    other = await gateway.request("DELETE", path, key="")
+    posted = await talk(gateway, head(path, "Content-Length: 1000000000") + b"x")
+
+    assert read.headers["X-Request-Id"]
+    assert (other.status, other.headers["Allow"]) == (405, "GET, HEAD")
+    assert other.headers["Content-Type"] == "application/problem+json"
+    assert other.json["request_id"] == other.headers["X-Request-Id"]
+    assert posted.startswith(b"HTTP/1.1 405 ")
+    assert b"connection: close" in posted.lower()
+
+
+async def test_what_is_wrong_with_the_whole_is_said_of_the_whole(gateway: Gateway) -> None:
+    answer = await gateway.post("/v1/events", b"[]")
+
+    assert answer.json["detail"] == "What was sent is not an object"
+    assert b'"pointer":""' in answer.body

@@ -175,6 +175,7 @@ def test_odd_input_that_breaks_no_rule_is_admitted(raw: bytes) -> None:
         (b"-0", "0"),
         (b"999999999999999", "999999999999999"),
         (b"12345678901.123400000", "12345678901.1234"),
+        (b"0e999999999", "0"),
     ],
 )
 def test_a_goal_value_is_kept_exactly_without_trailing_zeros(written: bytes, value: str) -> None:
