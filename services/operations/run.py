@@ -23,8 +23,10 @@ from services.runtime.access import ensure_admin_key, new_secret
 from services.runtime.kafka.errors import KafkaUnavailableError, TopicMismatchError
 from services.runtime.kafka.topics import ensure_topics
 from services.runtime.postgres import (
+    ConninfoError,
     DatabaseUnavailableError,
     MigrationChangedError,
+    check_conninfo,
     connect,
     migrate_control,
 )
@@ -189,6 +191,10 @@ class _Run:
     async def _with_servers(self, settings: Settings, folder: DataFolder) -> Settings:
         """Start what is not given, both at once, and wait for both."""
         kafka, postgres = settings.kafka, settings.postgres
+        try:
+            check_conninfo(postgres)
+        except ConninfoError as error:  # told before anything is started
+            raise StackError(str(error)) from error
         if not postgres:
             plan, postgres = postgres_plan(folder.postgres)
             self._supervisor.start(plan, stage=SERVERS)

@@ -14,6 +14,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -63,6 +64,23 @@ class MigrationChangedError(Exception):
     """A migration that already ran was edited; write a new one instead."""
 
 
+class ConninfoError(SystemExit):
+    """Ends the process with a sentence that names the setting; the value is not shown."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "UPSHOT_POSTGRES is neither a libpq conninfo (host=… dbname=…) nor a postgresql:// URL."
+        )
+
+
+def check_conninfo(conninfo: str) -> None:
+    """Raise ``ConninfoError`` where the text is none."""
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        raise ConninfoError from None  # the error repeats the text, a password in it
+
+
 @contextmanager
 def translated() -> Generator[None]:
     """Turn psycopg's errors into the two decisions: again, or never.
@@ -90,7 +108,9 @@ async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA) -> Session:
 
     Raises:
         DatabaseUnavailableError: Postgres did not answer.
+        ConninfoError: ``conninfo`` is none.
     """
+    check_conninfo(conninfo)
     with translated():
         session = await AsyncConnection.connect(
             conninfo,
@@ -117,6 +137,7 @@ async def open_pool(
     conninfo: str, *, schema: str = CONTROL_SCHEMA, size_max: int = POOL_SIZE_MAX
 ) -> AsyncGenerator[Pool]:
     """Open a pool of autocommit sessions for as long as the block runs."""
+    check_conninfo(conninfo)
     pool = AsyncConnectionPool(
         conninfo,
         connection_class=Session,

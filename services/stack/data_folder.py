@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.stack.errors import AlreadyRunningError
+from services.stack.errors import AlreadyRunningError, StackError
 
 OWNER_ONLY = 0o600
 OWNERS_FOLDER = 0o700
@@ -40,9 +40,13 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        if not self.path.exists():
-            self.path.mkdir(parents=True)
-            self.path.chmod(ROOTS_FOLDER if os.geteuid() == 0 else OWNERS_FOLDER)
+        try:
+            if not self.path.is_dir():
+                self.path.mkdir(parents=True)
+                self.path.chmod(ROOTS_FOLDER if os.geteuid() == 0 else OWNERS_FOLDER)
+        except OSError as error:
+            msg = f"The data folder {self.path} cannot be made ({error.strerror}); name another "
+            raise StackError(msg + "by UPSHOT_DATA_DIR.") from error
 
     @property
     def kafka(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.stack.data_folder import LOG_KEPT_BYTES, DataFolder
-from services.stack.errors import AlreadyRunningError
+from services.stack.errors import AlreadyRunningError, StackError
 
 
 def test_a_second_start_is_told_who_runs_and_where(tmp_path: Path) -> None:
@@ -68,3 +68,12 @@ def test_a_folder_is_listed_by_its_owner_alone(tmp_path: Path) -> None:
     made = DataFolder(tmp_path / "new" / "data").path
 
     assert stat.S_IMODE(made.stat().st_mode) & 0o066 == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_its_setting(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+
+    for path in (file, file / "data"):
+        with pytest.raises(StackError, match="name another by UPSHOT_DATA_DIR"):
+            DataFolder(path)
