@@ -122,9 +122,15 @@ class GenerationReader(Generic[W]):
                 await self._consumer.commit_hint(dict(self._next))
 
     async def lag(self) -> dict[int, int]:
-        """Count the records that this process's partitions have not applied yet."""
-        applied = dict(self._next)  # a rebalance may change ours while Kafka is asked
-        if not applied:
-            return {}
-        ends = await self._consumer.end_offsets(list(applied))
-        return {partition: ends[partition] - offset for partition, offset in applied.items()}
+        """Count the records that this process's partitions have not applied yet.
+
+        Raises:
+            KafkaUnavailableError: no answer came; stop this reader and start another.
+        """
+        owned = list(self._owners)  # a rebalance may change ours while Kafka is asked
+        ends = await self._consumer.end_offsets(owned or [0])
+        return {
+            partition: end - self._next[partition]
+            for partition, end in ends.items()
+            if partition in self._next
+        }

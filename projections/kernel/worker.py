@@ -166,6 +166,8 @@ class Processor(Service, Generic[W]):
             settings.kafka, prefix=prefix, client_id=f"upshot-{self._projection.name}"
         )
         self._readers: dict[int, GenerationReader[W]] = {}
+        self._unread: dict[int, str] = {}
+        """Generations that stand and have no reader now, each with the reason."""
         self._health = HealthServer(settings.health_port, self.not_ready)
         self._control: Session | None = None
         self._operator: Operator | None = None
@@ -211,7 +213,12 @@ class Processor(Service, Generic[W]):
         if not self._running:
             return [f"{self._projection.name} is starting or ending"]
         reasons = [each for reader in self._readers.values() for each in reader.not_ready()]
-        return [*self._definitions.not_understood, *reasons, *self._workload.not_ready()]
+        return [
+            *self._definitions.not_understood,
+            *self._unread.values(),
+            *reasons,
+            *self._workload.not_ready(),
+        ]
 
     async def take(self, value: bytes) -> None:
         """Take a record of ``operations``, however long it takes to write it down."""
@@ -280,6 +287,8 @@ class Processor(Service, Generic[W]):
         numbers = {generation.number for generation in standing}
         for number in set(self._readers) - numbers:
             await self._readers.pop(number).stop()
+        for number in set(self._unread) - numbers:
+            del self._unread[number]
         for generation in standing:
             if generation.number in self._readers:
                 self._readers[generation.number].generation = generation
@@ -302,9 +311,17 @@ class Processor(Service, Generic[W]):
             )
             await reader.start()
             self._readers[generation.number] = reader
+            self._unread.pop(generation.number, None)
 
     async def _measure(self) -> None:
-        for reader in self._readers.values():
+        """Measure lag; a reader that Kafka does not answer gives way to one with a new client."""
+        for number, reader in list(self._readers.items()):
+            try:
+                lags = await reader.lag()
+            except KafkaUnavailableError:
+                self._unread[number] = f"{reader.generation.schema} has no answer from Kafka"
+                await self._readers.pop(number).stop()
+                raise
             if reader.generation.state == "live":
-                for partition, lag in (await reader.lag()).items():
+                for partition, lag in lags.items():
                     metrics.LAG_RECORDS.labels(self._projection.name, str(partition)).set(lag)

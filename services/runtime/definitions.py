@@ -123,6 +123,9 @@ class DefinitionsFollower:
                 await self._read_some(consumer)
                 await self._read_to_end(consumer)
             except KafkaUnavailableError:
+                if consumer is not None:
+                    await consumer.stop()
+                consumer = None
                 await asyncio.sleep(RETRY_SECONDS)
             except asyncio.CancelledError:
                 if consumer is not None:

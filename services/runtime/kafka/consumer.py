@@ -9,7 +9,7 @@ a rebalance stays paused until its owner has sought it; committed offsets are hi
 # aiokafka is untyped; what leaves this module is typed.
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -38,6 +38,8 @@ FETCH_WAIT_MS = 100
 """How long a fetch may wait for records: a partition just gained waits for the one under way."""
 POLL_MS = 250
 """How long one poll waits for records before the caller may look around."""
+ANSWER_SECONDS = 5.0
+"""How long the broker may take to say where a log ends, and a client to close."""
 PROBE_SECONDS = 10.0
 """How long reading one given offset may take."""
 
@@ -160,24 +162,30 @@ class Consumer:
         ]
 
     async def end_offsets(self, partitions: Collection[int]) -> dict[int, int]:
-        """Offset after the last record of each partition."""
-        try:
-            with not_cancelled():
-                ends = await self._client.end_offsets([self._tp(each) for each in partitions])
-        except KafkaError as error:
-            raise KafkaUnavailableError(str(error)) from error
-        return {tp.partition: offset for tp, offset in ends.items()}
+        """Offset after the last record of each partition.
+
+        Raises:
+            KafkaUnavailableError: no answer came. Use another consumer from then on: aiokafka's
+                task that knows the cluster dies with a connection that breaks at a bad moment.
+        """
+        return await self._offsets(self._client.end_offsets, partitions)
 
     async def begin_offsets(self, partitions: Collection[int]) -> dict[int, int]:
-        """Offset of the first record each partition still has."""
+        """Offset of the first record each partition still has; raises as ``end_offsets`` does."""
+        return await self._offsets(self._client.beginning_offsets, partitions)
+
+    async def _offsets(
+        self,
+        ask: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
+        partitions: Collection[int],
+    ) -> dict[int, int]:
         try:
-            with not_cancelled():
-                begins = await self._client.beginning_offsets(
-                    [self._tp(each) for each in partitions]
-                )
-        except KafkaError as error:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                with not_cancelled():
+                    found = await ask([self._tp(each) for each in partitions])
+        except (TimeoutError, KafkaError) as error:
             raise KafkaUnavailableError(str(error)) from error
-        return {tp.partition: offset for tp, offset in begins.items()}
+        return {tp.partition: offset for tp, offset in found.items()}
 
     async def commit_hint(self, offsets: dict[int, int]) -> None:
         """Tell the group's offsets to lag tools; failing to is no harm."""
@@ -189,8 +197,10 @@ class Consumer:
 
     async def stop(self) -> None:
         """Leave the group and close."""
-        with suppress(KafkaUnavailableError), not_cancelled():
-            await self._client.stop()
+        with suppress(KafkaUnavailableError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                with not_cancelled():
+                    await self._client.stop()
 
     async def _start(self) -> None:
         try:
