@@ -18,7 +18,7 @@ from services.operations.drop import drop
 from services.operations.errors import FAILURE, CommandError
 from services.operations.events_import import import_events
 from services.operations.events_tail import tail
-from services.operations.options import load_settings
+from services.operations.options import Json, load_settings
 from services.operations.projections import projections
 from services.operations.promote import promote, rollback
 from services.operations.rebuild import rebuild
@@ -38,13 +38,13 @@ events = typer.Typer(no_args_is_help=True, help="Send a file of events, or watch
 
 
 @app.command("run")
-def run_everything() -> None:
+def run_everything(*, as_json: Json = False) -> None:
     """Start everything on this machine and show what events cause; Ctrl-C stops it."""
     import asyncio  # noqa: PLC0415 - as below
 
     from services.operations.run import run  # noqa: PLC0415 - loads the whole system
 
-    raise typer.Exit(asyncio.run(run(load_settings())))
+    raise typer.Exit(asyncio.run(run(load_settings(), as_json=as_json)))
 
 
 events.command("import")(import_events)

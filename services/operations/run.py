@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_network
 
+import msgspec
 from pydantic import SecretStr
 from rich.console import Console
 
 from services.operations.errors import FAILURE
+from services.operations.screen import Screen
 from services.operations.story import Story
 from services.runtime.access import ensure_admin_key, new_secret
 from services.runtime.kafka.errors import KafkaUnavailableError, TopicMismatchError
@@ -63,14 +65,29 @@ START_ERRORS = (
 )
 
 
-async def run(settings: Settings) -> int:
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """All is up: where the front door and the receiver are, and which file has the key.
+
+    ``admin_key_file`` is null where the settings named a key.
+    """
+
+    url: str
+    receiver: str
+    admin_key_file: str | None
+
+
+async def run(settings: Settings, *, as_json: bool = False) -> int:
     """Start everything, show what events cause, stop everything on Ctrl-C or SIGTERM.
+
+    Args:
+        as_json: stdout gets a line of JSON when all is up (``Started``) and one for each thing that
+            happens (``story.Happening``); what people read goes to stderr.
 
     Returns:
         the exit code: 0 after a stop that was asked for, 1 when the start failed.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    work = asyncio.ensure_future(_Run(settings, console).serve())
+    console = Console(highlight=False, soft_wrap=True, stderr=as_json)
+    work = asyncio.ensure_future(_Run(settings, console, Screen(as_json=as_json)).serve())
     stop = _cancel_once(work, console)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop)
@@ -123,9 +140,10 @@ def _cancel_once(work: asyncio.Future[None], console: Console) -> Callable[[], N
 class _Run:
     """One start, from the lock to the last child's end."""
 
-    def __init__(self, settings: Settings, console: Console) -> None:
+    def __init__(self, settings: Settings, console: Console, screen: Screen) -> None:
         self._settings = settings
         self._console = console
+        self._screen = screen
         self._supervisor = Supervisor(self._report)
         self._logs = LogWatch(self._report)
 
@@ -156,7 +174,7 @@ class _Run:
         await self._prepare(settings)
         await self._start_processes(settings, folder, ports)
         api = LocalApi(front_door_url(settings), settings.admin_key.get_secret_value())
-        story = Story(self._console, api)
+        story = Story(self._console, api, self._screen)
         receiver = Receiver(ports["receiver"], secret, story.show_webhook)
         await receiver.start()
         try:
@@ -281,6 +299,10 @@ class _Run:
         self._console.print(
             GREETING.format(url=url, receiver=receiver.url, admin_key=shown, key=key), markup=False
         )
+        started = Started(
+            url=url, receiver=receiver.url, admin_key_file=None if given else str(file)
+        )
+        self._screen.json(started)
 
 
 async def _until_known(api: LocalApi, revision: int) -> None:

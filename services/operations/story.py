@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 from rich.console import Console
 
+from services.operations.screen import Screen
 from services.stack.local_api import LocalApi, LocalCallError
 from services.stack.receiver import Received
 
@@ -62,12 +63,22 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Earned]
 
 
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the story, for a program; ``what`` is timeline, points or webhook."""
+
+    what: str
+    kind: str
+    detail: str
+    caused_by: str
+
+
 class Story:
     """Follows one workspace through its front door."""
 
-    def __init__(self, console: Console, api: LocalApi) -> None:
+    def __init__(self, console: Console, api: LocalApi, screen: Screen) -> None:
         self._console = console
         self._api = api
+        self._screen = screen
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._causes: OrderedDict[str, None] = OrderedDict()
         self._watched: dict[str, float] = {}
@@ -124,7 +135,8 @@ class Story:
         return True
 
     def _line(self, what: str, kind: str, detail: str, cause: str) -> None:
-        """Print a line, or count it when this second has had enough."""
+        """Print a line, or count it when this second has had enough; a program gets them all."""
+        self._screen.json(Happening(what=what, kind=kind, detail=detail, caused_by=cause))
         second = int(time.monotonic())
         if second != self._second:
             if self._unshown:

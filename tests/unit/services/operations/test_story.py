@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from io import StringIO
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from services.operations.story import LINES_PER_SECOND_MAX, Story
+from services.operations.screen import Screen
+from services.operations.story import LINES_PER_SECOND_MAX, Happening, Story
 from services.stack.local_api import LocalApi
 from services.stack.receiver import News, Received, Subject
 
@@ -19,7 +21,8 @@ def shown() -> StringIO:
 
 @pytest.fixture
 def story(shown: StringIO) -> Story:
-    return Story(Console(file=shown, width=200), LocalApi("http://127.0.0.1:9", "key"))
+    api = LocalApi("http://127.0.0.1:9", "key")
+    return Story(Console(file=shown, width=200), api, Screen())
 
 
 def test_a_webhook_is_shown_with_its_cause(story: Story, shown: StringIO) -> None:
@@ -35,6 +38,22 @@ def test_under_load_the_story_is_a_sample(story: Story, shown: StringIO) -> None
 
     seconds_at_most = 10
     assert len(shown.getvalue().splitlines()) <= (LINES_PER_SECOND_MAX + 1) * seconds_at_most
+
+
+def test_a_program_gets_every_line_as_json(
+    shown: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api, lines = LocalApi("http://127.0.0.1:9", "key"), 2 * LINES_PER_SECOND_MAX
+    story = Story(Console(file=shown, width=200), api, Screen(as_json=True))
+
+    for number in range(lines):
+        story.show_webhook(_received(number))
+
+    told = [
+        msgspec.json.decode(line, type=Happening) for line in capsys.readouterr().out.splitlines()
+    ]
+    assert [each.caused_by for each in told] == [f"event_{number}" for number in range(lines)]
+    assert {each.what for each in told} == {"webhook"}
 
 
 def _received(number: int) -> Received:
