@@ -11,6 +11,7 @@ import msgspec
 from psycopg import sql
 
 from projections.kernel.generations import Generation
+from projections.kernel.holds import has_passed, hold_at, hold_here, offsets_of, release
 from services.runtime.postgres import Session, allow_long_statements
 
 WAIT_SECONDS_MAX = 600.0
@@ -53,12 +54,6 @@ WHERE table_schema = %s AND table_name <> ALL (%s) ORDER BY table_name"""
 _DIGEST: LiteralString = """
 SELECT count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0)::text
 FROM {} AS t"""
-_OFFSETS: LiteralString = "SELECT partition, next_offset FROM {} ORDER BY partition"
-_HOLD_HERE: LiteralString = "UPDATE {} SET hold_at = next_offset"
-_HOLD_AT: LiteralString = """
-UPDATE {} c SET hold_at = n.hold_at
-FROM unnest(%s::int[], %s::bigint[]) AS n (partition, hold_at) WHERE c.partition = n.partition"""
-_RELEASE: LiteralString = "UPDATE {} SET hold_at = NULL"
 _ONLY: LiteralString = "SELECT t::text FROM (SELECT * FROM {} EXCEPT SELECT * FROM {}) t LIMIT %s"
 
 
@@ -74,12 +69,6 @@ async def table_digests(session: Session, schema: str) -> dict[str, tuple[int, s
     return digests
 
 
-async def offsets_of(session: Session, schema: str) -> dict[int, int]:
-    """Read where each partition of a generation stands."""
-    query = sql.SQL(_OFFSETS).format(sql.Identifier(schema, "checkpoints"))
-    return dict(await (await session.execute(query)).fetchall())
-
-
 async def compare(
     reading: Session, steering: Session, live: Generation, candidate: Generation
 ) -> Comparison:
@@ -92,18 +81,15 @@ async def compare(
     Raises:
         CompareTimeoutError: one side stands still.
     """
-    held = sql.Identifier(candidate.schema, "checkpoints")
     await allow_long_statements(reading)
-    await steering.execute(sql.SQL(_HOLD_HERE).format(held))
+    await hold_here(steering, candidate)
     try:
         await _until_passed(reading, live.schema, await offsets_of(steering, candidate.schema))
         async with reading.transaction():
             await reading.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             offsets = await offsets_of(reading, live.schema)
             expected = await table_digests(reading, live.schema)
-            await steering.execute(
-                sql.SQL(_HOLD_AT).format(held), (list(offsets), list(offsets.values()))
-            )
+            await hold_at(steering, candidate, offsets)
             await _until_passed(steering, candidate.schema, offsets)
             found = await table_digests(steering, candidate.schema)
             tables = [
@@ -111,7 +97,7 @@ async def compare(
                 for name in sorted({*expected, *found})
             ]
     finally:
-        await steering.execute(sql.SQL(_RELEASE).format(held))
+        await release(steering, candidate)
     return Comparison(
         live_generation=live.number,
         next_generation=candidate.number,
@@ -157,8 +143,7 @@ async def _until_passed(session: Session, schema: str, goal: dict[int, int]) -> 
     try:
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             while True:
-                offsets = await offsets_of(session, schema)
-                if all(offsets[partition] >= offset for partition, offset in goal.items()):
+                if await has_passed(session, schema, goal):
                     return
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:

@@ -26,9 +26,10 @@ from contracts.cloudevent import CloudEvent
 from contracts.identifiers import derived_id
 from contracts.topics import CUSTOMER_EVENTS, OPERATIONS
 from projections.kernel import generations
-from projections.kernel.compare import CompareTimeoutError, compare, offsets_of
+from projections.kernel.compare import CompareTimeoutError, compare
 from projections.kernel.generations import Generation
-from projections.kernel.promotion import PromotionRefusedError, promote, release
+from projections.kernel.holds import offsets_of, release
+from projections.kernel.promotion import PromotionRefusedError, promote
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer

@@ -14,8 +14,9 @@ from typing import LiteralString
 import msgspec
 from psycopg import sql
 
-from projections.kernel.compare import Comparison, compare, offsets_of
+from projections.kernel.compare import Comparison, compare
 from projections.kernel.generations import Generation
+from projections.kernel.holds import has_passed, hold_at, hold_here, offsets_of, release
 from services.runtime.postgres import Session
 
 PAUSE_SECONDS_MAX = 10.0
@@ -35,11 +36,6 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     offsets: dict[str, int]
 
 
-_HOLD_HERE: LiteralString = "UPDATE {} SET hold_at = next_offset"
-_HOLD_AT: LiteralString = """
-UPDATE {} c SET hold_at = n.hold_at
-FROM unnest(%s::int[], %s::bigint[]) AS n (partition, hold_at) WHERE c.partition = n.partition"""
-_RELEASE: LiteralString = "UPDATE {} SET hold_at = NULL"
 _PENDING: LiteralString = "SELECT count(*) FROM {}"
 _LOCK: LiteralString = "SELECT partition, next_offset FROM {} ORDER BY partition FOR UPDATE"
 _TAKE_OVER: LiteralString = """
@@ -56,12 +52,6 @@ WHERE projection = %s AND generation = %s AND state = 'live'"""
 _PROMOTED: LiteralString = """
 UPDATE upshot.generations SET state = 'live', retired_at = NULL
 WHERE projection = %s AND generation = %s AND state = 'building'"""
-
-
-async def release(session: Session, *generations: Generation) -> None:
-    """Let generations go on that a killed process may have left held."""
-    for each in generations:
-        await session.execute(sql.SQL(_RELEASE).format(_table(each, "checkpoints")))
 
 
 async def promote(
@@ -102,16 +92,13 @@ async def promote(
 
 async def _meet(session: Session, live: Generation, candidate: Generation) -> dict[int, int]:
     """Hold both at the same offsets, the live one with nothing left to append."""
-    await session.execute(sql.SQL(_HOLD_HERE).format(_table(candidate, "checkpoints")))
+    await hold_here(session, candidate)
     goal = await offsets_of(session, candidate.schema)
-    await _until(lambda: _has_passed(session, live, goal))
-    await session.execute(sql.SQL(_HOLD_HERE).format(_table(live, "checkpoints")))
+    await _until(lambda: has_passed(session, live.schema, goal))
+    await hold_here(session, live)
     offsets = await offsets_of(session, live.schema)
-    await session.execute(
-        sql.SQL(_HOLD_AT).format(_table(candidate, "checkpoints")),
-        (list(offsets), list(offsets.values())),
-    )
-    await _until(lambda: _has_passed(session, candidate, offsets))
+    await hold_at(session, candidate, offsets)
+    await _until(lambda: has_passed(session, candidate.schema, offsets))
     await _until(lambda: _has_appended(session, live))
     return offsets
 
@@ -135,11 +122,6 @@ async def _swap(
         await session.execute(sql.SQL(_TAKE_RELAYS).format(relays, _table(live, "relays")))
         await session.execute(_RETIRED, (live.projection, live.number))
         await session.execute(_PROMOTED, (candidate.projection, candidate.number))
-
-
-async def _has_passed(session: Session, generation: Generation, goal: dict[int, int]) -> bool:
-    offsets = await offsets_of(session, generation.schema)
-    return all(offsets[partition] >= offset for partition, offset in goal.items())
 
 
 async def _has_appended(session: Session, generation: Generation) -> bool:
