@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from contracts.requests import AdjustRequested, JoinRequested
+
 CUSTOM_EVENT = "customer.custom_event"
 PROFILE_CHANGED = "customer.profile_changed"
 EVENT_WITHDRAWN = "customer.event_withdrawn"
@@ -117,4 +119,4 @@ class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     held_by: str
 
 
-EventData = CustomEvent | ProfileChanged | EventWithdrawn
+EventData = CustomEvent | ProfileChanged | EventWithdrawn | AdjustRequested | JoinRequested

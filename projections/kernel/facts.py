@@ -13,6 +13,7 @@ import msgspec
 
 from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
+from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.kernel import binary
 from projections.kernel.records import Decoded, FactPlace
@@ -103,7 +104,7 @@ class FactsOfBatch:
                 )
             case EventWithdrawn():
                 change = withdraw(stored, EventId(event.event_id), last_offset=event.last_offset)
-            case ProfileChanged():
+            case ProfileChanged() | AdjustRequested() | JoinRequested():
                 return None
         if place is not None and change.stored is not None and change.stored is not stored:
             self._stored[place] = self._changed[place] = change.stored

@@ -23,6 +23,12 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import FactKey, derived_id, key_of_event_id
+from contracts.requests import (
+    ADJUST_REQUESTED,
+    JOIN_REQUESTED,
+    AdjustRequested,
+    JoinRequested,
+)
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import InvalidRecordError
 from services.runtime.kafka.consumer import Incoming
@@ -31,6 +37,8 @@ _decoders: dict[str, msgspec.json.Decoder[EventData]] = {
     CUSTOM_EVENT: codec.decoder(CustomEvent),
     PROFILE_CHANGED: codec.decoder(ProfileChanged),
     EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
+    ADJUST_REQUESTED: codec.decoder(AdjustRequested),
+    JOIN_REQUESTED: codec.decoder(JoinRequested),
 }
 
 
@@ -107,7 +115,7 @@ def _fact_of(record: CloudEvent, event: EventData) -> FactPlace | None:
             return record.workspace, record.subject, key_of_event_id(event.event_id)
         case EventWithdrawn():
             return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case ProfileChanged():
+        case ProfileChanged() | AdjustRequested() | JoinRequested():
             return None
 
 

@@ -16,9 +16,10 @@ from contracts.conditions import CustomerFacts, Facts
 from contracts.definitions.catalogue import Snapshot
 from contracts.definitions.loyalty_programs import EarningRule
 from contracts.effects import LOYALTY_ENTRY
-from contracts.events import EMPTY_OBJECT, EventWithdrawn
+from contracts.events import EMPTY_OBJECT, CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.events import Profile as ToldProfile
 from contracts.profiles import merge_metadata, same_json
+from contracts.requests import AdjustRequested, JoinRequested
 from contracts.topics import LOYALTY_ENTRIES
 from contracts.versions import Change, Fact
 from projections.kernel.projection import Output, Step
@@ -156,7 +157,11 @@ def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
 
 
 def _told_profile(step: Step) -> ToldProfile | None:
-    return None if isinstance(step.data, EventWithdrawn) else step.data.profile
+    match step.data:
+        case CustomEvent(profile=profile) | ProfileChanged(profile=profile):
+            return profile
+        case EventWithdrawn() | AdjustRequested() | JoinRequested():
+            return None
 
 
 def _reverse(working: WorkingSet, step: Step, change: Change) -> None:

@@ -26,6 +26,12 @@ from contracts.events import (
     EventWithdrawn,
     ProfileChanged,
 )
+from contracts.requests import (
+    ADJUST_REQUESTED,
+    JOIN_REQUESTED,
+    AdjustRequested,
+    JoinRequested,
+)
 from contracts.topics import (
     CUSTOMER_EVENTS,
     DEAD_LETTERS,
@@ -61,6 +67,8 @@ RECORDS: Final[tuple[tuple[str, str, type[msgspec.Struct]], ...]] = (
     (CUSTOMER_EVENTS, CUSTOM_EVENT, CustomEvent),
     (CUSTOMER_EVENTS, PROFILE_CHANGED, ProfileChanged),
     (CUSTOMER_EVENTS, EVENT_WITHDRAWN, EventWithdrawn),
+    (CUSTOMER_EVENTS, ADJUST_REQUESTED, AdjustRequested),
+    (CUSTOMER_EVENTS, JOIN_REQUESTED, JoinRequested),
     (DEFINITIONS, DEFINITION_CHANGED, DefinitionChanged),
     (LOYALTY_ENTRIES, LOYALTY_ENTRY, LoyaltyEntry),
     (OPERATIONS, OPERATION_REQUESTED, OperationRequested),

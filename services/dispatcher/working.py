@@ -15,6 +15,7 @@ from contracts.codec import JsonObject
 from contracts.definitions.distributions import Distribution
 from contracts.events import EMPTY_OBJECT, CustomEvent, Profile, ProfileChanged, SealedProfile
 from contracts.profiles import EMPTY_PROFILE, ProfileState, digest_of, merge
+from contracts.requests import Request
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.projection import Step
 from services.dispatcher.match import Rules, firing, first_version, rules_of
@@ -104,8 +105,10 @@ def fold(working: WorkingSet, step: Step) -> None:
     Raises:
         InvalidRecordError: a sealed part does not open under the customer's own key.
     """
-    row = _know(working, step)
     event = step.data
+    if isinstance(event, Request):
+        return
+    row = _know(working, step)
     if not isinstance(event, CustomEvent):
         return
     candidates = working.candidates(step)

@@ -17,6 +17,12 @@ from contracts.events import (
 )
 from contracts.identifiers import derived_id
 from contracts.partitioner import partition_of
+from contracts.requests import (
+    ADJUST_REQUESTED,
+    JOIN_REQUESTED,
+    AdjustRequested,
+    JoinRequested,
+)
 from services.runtime.kafka.consumer import Incoming
 
 WORKSPACE = "demo"
@@ -81,3 +87,7 @@ def _type_of(told: EventData) -> str:
             return PROFILE_CHANGED
         case EventWithdrawn():
             return EVENT_WITHDRAWN
+        case AdjustRequested():
+            return ADJUST_REQUESTED
+        case JoinRequested():
+            return JOIN_REQUESTED

@@ -17,6 +17,7 @@ from contracts.events import (
 )
 from contracts.identifiers import EventId, FactKey, key_of_event_id
 from contracts.profiles import Changes, FieldChange, changed_keys, merge
+from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change
 from projections.customers.model.owners import Claim, Owner
 from projections.customers.model.rows import (
@@ -55,6 +56,8 @@ def apply(working: WorkingSet, step: Step) -> None:
             assert step.change is not None, "a withdrawal is about a fact"
             if step.change.is_effective:
                 _Record(working, step).withdraw(withdrawn, step.change)
+        case AdjustRequested() | JoinRequested():
+            pass  # what comes of a request is the decider's to tell
 
 
 def _note_outcome(working: WorkingSet, step: Step, change: Change) -> None:

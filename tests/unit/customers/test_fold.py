@@ -14,6 +14,7 @@ from contracts.definitions.catalogue import Catalogue
 from contracts.events import CustomEvent, EventData, EventWithdrawn, Profile, ProfileChanged
 from contracts.identifiers import FactKey, event_id, key_of_event_id
 from contracts.profiles import digest_of
+from contracts.requests import AdjustRequested, Request
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.customers.model import EventRow, WorkingSet, apply
 from projections.customers.model.working import CUSTOMERS_MAX
@@ -47,7 +48,7 @@ class Partition:
             definitionsrevision=0,
             data=msgspec.Raw(b"{}"),
         )
-        profile = None if isinstance(told, EventWithdrawn) else told.profile
+        profile = told.profile if isinstance(told, CustomEvent | ProfileChanged) else None
         if profile is not None:
             self.working.digests[self.offset] = digest_of(profile)
         step = Step(
@@ -63,7 +64,7 @@ class Partition:
         apply(self.working, step)
 
     def _change(self, told: EventData, at: datetime) -> Change | None:
-        if isinstance(told, ProfileChanged):
+        if isinstance(told, ProfileChanged | Request):
             return None
         key = key_of_event_id(told.event_id)
         stored = self.facts.get(key)
@@ -250,3 +251,12 @@ def test_unset_deletions_do_not_show() -> None:
     partition.tell(msgspec.structs.replace(order(), deleted_at=UNSET))
 
     assert "deleted_at" not in codec.decode_object(partition.working.entries[-1].data)
+
+
+def test_a_request_is_no_news_of_its_customer() -> None:
+    partition = Partition()
+
+    partition.tell(AdjustRequested(program="club", points=5, digest="d"))
+
+    assert partition.working.entries == []
+    assert partition.working.customers == {}
