@@ -27,6 +27,7 @@ from contracts.errors import UNSUPPORTED, Fault, RefusedError, pointer_to, refus
 from contracts.shapes import is_object
 
 POINTS_MAX: Final = 1_000_000_000  # points of one award; a balance of many still fits 64 bits
+TIMES_MAX: Final = 1_000_000_000  # how often something may happen: beyond, it is no limit
 
 
 _CODES: Final[Mapping[str, str]] = {
@@ -104,13 +105,16 @@ def _fixed_duration(value: object) -> timedelta:
         raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
 
 
-def _points(value: object) -> int:
-    number = None if isinstance(value, bool) else exact_number(value)
-    if not isinstance(number, int):
-        raise PydanticCustomError("type", "is not a whole number of points")
-    if not 1 <= number <= POINTS_MAX:
-        raise PydanticCustomError("range", "is not between 1 and {most}", {"most": POINTS_MAX})
-    return number
+def _whole(most: int) -> BeforeValidator:
+    def check(value: object) -> int:
+        number = None if isinstance(value, bool) else exact_number(value)
+        if not isinstance(number, int):
+            raise PydanticCustomError("type", "is not a whole number")
+        if not 1 <= number <= most:
+            raise PydanticCustomError("range", "is not between 1 and {most}", {"most": most})
+        return number
+
+    return BeforeValidator(check)
 
 
 def _decimal(value: object) -> Decimal:
@@ -149,7 +153,8 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 ExactInstant = Annotated[datetime, BeforeValidator(_exact_instant)]
 """A time that is not a date: a day begins elsewhere in another zone."""
 FixedDuration = Annotated[timedelta, BeforeValidator(_fixed_duration)]
-WholePoints = Annotated[int, BeforeValidator(_points)]
+WholePoints = Annotated[int, _whole(POINTS_MAX)]
+Times = Annotated[int, _whole(TIMES_MAX)]
 ExactDecimal = Annotated[Decimal, BeforeValidator(_decimal)]
 PositiveDecimal = Annotated[Decimal, BeforeValidator(lambda value: _positive(_decimal(value)))]
 DefinitionName = Annotated[str, Field(pattern=NAME_PATTERN)]

@@ -2,6 +2,7 @@
 
 Rules add up; each fires at most once an event. ``per`` counts whole steps of ``every`` in the sum
 of the numbers at ``of``. ``from`` is included, ``until`` excluded, both judged by ``occurred_at``.
+``limits`` bound what a rule gives one customer in a calendar period; all of them apply.
 A rule leaves lasting effects, so its condition may not test sealed fields.
 """
 
@@ -14,6 +15,7 @@ from msgspec import Struct
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from contracts.calendars import Per
 from contracts.conditions import (
     ALWAYS,
     Condition,
@@ -31,6 +33,7 @@ from contracts.definitions.fields import (
     Document,
     Instant,
     PositiveDecimal,
+    Times,
     Unsupported,
     WholePoints,
     read_document,
@@ -40,6 +43,7 @@ from contracts.errors import Fault, RefusedError, pointer_to
 
 AWARD_MAX: Final = 10**12  # points of one rule for one event
 RULES_MAX: Final = 100  # rules of one program; bounds what one event costs
+LIMITS_MAX: Final = 10  # limits of one rule: times and points by each kind of period
 
 _RULE_CONTEXT: Final = Context(has_event=True, sealed_refused=True)
 
@@ -54,6 +58,20 @@ class PerDocument(Document):
     of: str = Field(min_length=1, max_length=500)
 
 
+class LimitDocument(Document):
+    """``{times: 1, per: day}`` or ``{points: 500, per: month}``."""
+
+    times: Times | None = None
+    points: WholePoints | None = None
+    per: Per
+
+    @model_validator(mode="after")
+    def _is_one_limit(self) -> Self:
+        if (self.times is None) is (self.points is None):
+            raise PydanticCustomError("limit", "takes exactly one of times and points")
+        return self
+
+
 class EarningRuleDocument(Document):
     """One rule; exactly one of ``points`` and ``per``."""
 
@@ -65,7 +83,7 @@ class EarningRuleDocument(Document):
     from_at: Instant | None = Field(default=None, alias="from")
     until_at: Instant | None = Field(default=None, alias="until")
     active: bool = True
-    limits: Unsupported = None
+    limits: list[LimitDocument] = Field(default_factory=list, max_length=LIMITS_MAX)
     pending: Unsupported = None
     expires: Unsupported = None
 
@@ -101,11 +119,19 @@ class PerSteps(Struct, frozen=True, kw_only=True):
     measure: Callable[[Facts], int | Decimal | None]
 
 
+class Limit(Struct, frozen=True, kw_only=True, gc=False):
+    """How often a rule fires, or how many points it gives: exactly one of the two is set."""
+
+    times: int | None
+    points: int | None
+    per: Per
+
+
 class EarningRule(Struct, frozen=True, kw_only=True):
     """A rule as loyalty uses it: exactly one of ``points`` and ``per`` is set.
 
     ``award`` answers the points, below zero for a ``per`` of a negative value, and looks at
-    neither ``holds`` nor the period. It stops at ``AWARD_MAX`` either way.
+    neither ``holds`` nor the period nor the limits. It stops at ``AWARD_MAX`` either way.
     """
 
     id: str
@@ -114,6 +140,7 @@ class EarningRule(Struct, frozen=True, kw_only=True):
     holds: Predicate
     points: int | None
     per: PerSteps | None
+    limits: tuple[Limit, ...]
     from_at: datetime | None
     until_at: datetime | None
     active: bool
@@ -198,6 +225,9 @@ def _rule(document: EarningRuleDocument, pointer: str) -> EarningRule:
         holds=ALWAYS if condition is None else compile_condition(condition),
         points=document.points,
         per=per,
+        limits=tuple(
+            Limit(times=each.times, points=each.points, per=each.per) for each in document.limits
+        ),
         from_at=document.from_at,
         until_at=document.until_at,
         active=document.active,

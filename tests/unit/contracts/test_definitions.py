@@ -8,7 +8,13 @@ import pytest
 from contracts.conditions import CustomerFacts, EventFacts, Facts
 from contracts.definitions import KINDS, Definition, parse_definition
 from contracts.definitions.distributions import Distribution
-from contracts.definitions.loyalty_programs import AWARD_MAX, EarningRule, LoyaltyProgram
+from contracts.definitions.loyalty_programs import (
+    AWARD_MAX,
+    LIMITS_MAX,
+    EarningRule,
+    Limit,
+    LoyaltyProgram,
+)
 from contracts.definitions.workspaces import WorkspaceSettings
 from contracts.errors import RefusedError
 
@@ -86,7 +92,16 @@ def test_null_fields_count_as_absent() -> None:
     ("fields", "pointer", "code"),
     [
         ({"pending": "P3D"}, "/pending", "unsupported"),
-        ({"limits": [{"times": 1, "per": "day"}]}, "/limits", "unsupported"),
+        ({"limits": [{"per": "day"}]}, "/limits/0", "limit"),
+        ({"limits": [{"times": 1, "points": 1, "per": "day"}]}, "/limits/0", "limit"),
+        ({"limits": [{"times": 1}]}, "/limits/0/per", "required"),
+        ({"limits": [{"times": 1, "per": "hour"}]}, "/limits/0/per", "enum"),
+        ({"limits": [{"times": 0, "per": "day"}]}, "/limits/0/times", "range"),
+        ({"limits": [{"times": 1.5, "per": "day"}]}, "/limits/0/times", "type"),
+        ({"limits": [{"points": -5, "per": "day"}]}, "/limits/0/points", "range"),
+        ({"limits": [{"points": 10**10, "per": "day"}]}, "/limits/0/points", "range"),
+        ({"limits": {"times": 1, "per": "day"}}, "/limits", "type"),
+        ({"limits": [{"times": 1, "per": "day"}] * (LIMITS_MAX + 1)}, "/limits", "too-long"),
         ({"expires": {"after": "P12M"}}, "/expires", "unsupported"),
         ({"on": {**ON, "segment_entered": "vip"}}, "/on/segment_entered", "unsupported"),
         ({"on": {**ON, "goal": "purchase"}}, "/on/goal", "unsupported"),
@@ -115,6 +130,17 @@ def test_a_rule_that_is_wrong_is_refused(
     spec = {"earning_rules": [{**FIXED, **fields}]}
 
     assert faults("loyalty_program", spec) == [(f"/earning_rules/0{pointer}", code)]
+
+
+def test_limits_are_read_in_their_order() -> None:
+    limits = [{"times": Decimal("1e1"), "per": "day"}, {"points": 500, "per": "ever"}]
+
+    made = program({**FIXED, "limits": limits})
+
+    assert made.rules[0].limits == (
+        Limit(times=10, points=None, per="day"),
+        Limit(times=None, points=500, per="ever"),
+    )
 
 
 @pytest.mark.parametrize(
