@@ -42,8 +42,9 @@ class LoyaltyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """One entry of a member's ledger; never changed, corrected by later entries.
 
     ``points`` are signed from the member's side. ``at`` is the logical time of its posting,
-    ``revision`` that of the definitions which judged it, ``caused_by`` the event. ``shortfall`` is
-    what a program that refuses negative balances forgave, in points. ``position`` is the record's.
+    ``revision`` that of the definitions which judged it, ``caused_by`` the event or request.
+    ``shortfall`` is what a program that refuses negative balances forgave, in points. ``position``
+    is the record's.
     """
 
     id: str

@@ -185,12 +185,6 @@ def parse_loyalty_program(name: str, spec: object, pointer: str = "") -> Loyalty
 
 
 def _document_faults(document: LoyaltyProgramDocument, pointer: str) -> Iterator[Fault]:
-    if document.join == "explicit":
-        yield Fault(
-            pointer=pointer_to(pointer, "join"),
-            code="unsupported",
-            detail="explicit membership is not supported yet",
-        )
     seen: set[str] = set()
     for index, rule in enumerate(document.earning_rules):
         if rule.id in seen:

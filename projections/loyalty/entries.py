@@ -7,11 +7,13 @@ customers have an entry of the same id, also where a fact moved from one to the 
 
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from contracts.effects import EntryKind, LoyaltyEntry, Transfer
 from contracts.identifiers import Derivation, FactKey, derive, event_id
+from contracts.requests import spell_request_id
 from contracts.topics import CUSTOMER_EVENTS
 from contracts.versions import Fact
 from projections.loyalty.ledger import Drawn
@@ -25,6 +27,10 @@ EntryKey = tuple[str, str, bytes]
 
 TRANSFERS_MAX = 4_096
 """Amounts whose transfers are kept: most entries of a program are of few amounts."""
+
+
+REQUESTED: Final[frozenset[EntryKind]] = frozenset({"adjusted"})
+"""Kinds of entries that requests cause, not facts: ``fact`` is the request's key."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -72,6 +78,11 @@ def transfers_of(points: int) -> tuple[Transfer, ...]:
     return ()
 
 
+def _cause_of(entry: Entry) -> str:
+    """Name the event that caused an entry, or the request."""
+    return spell_request_id(entry.fact) if entry.kind in REQUESTED else event_id(entry.fact)
+
+
 def public_entry(entry: Entry) -> LoyaltyEntry:
     """Return an entry as it stands on the topic and in answers."""
     return LoyaltyEntry(
@@ -83,7 +94,7 @@ def public_entry(entry: Entry) -> LoyaltyEntry:
         at=entry.at,
         rule=entry.rule,
         revision=entry.revision,
-        caused_by=event_id(entry.fact),
+        caused_by=_cause_of(entry),
         position=f"{CUSTOMER_EVENTS}/{entry.partition}/{entry.offset}",
         transfers=entry.transfers,
         reverses=None if entry.reverses is None else "entry_" + entry.reverses.hex(),

@@ -10,8 +10,8 @@ import msgspec
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 POINTS_MAX = 10**15
-"""Points that one member can earn, and lose by refunds, in a program: what goes beyond is not
-posted. Sums of thousands of such members fit into 64 bits."""
+"""Points that one member can earn, lose by refunds, and be adjusted by, in a program: what goes
+beyond is not posted. Sums of thousands of such members fit into 64 bits."""
 
 
 class Balance(msgspec.Struct, kw_only=True, gc=False):
@@ -59,14 +59,35 @@ def room(balance: Balance, points: int) -> int:
 
 def earn(balance: Balance, lot: Lot) -> None:
     """Grant a lot; what is owed is filled from it first."""
-    owed = max(0, -balance.available)
-    lot.remaining = lot.granted - min(lot.granted, owed)
-    balance.available += lot.granted
+    _grant(balance, lot)
     balance.earned += lot.granted
+
+
+def adjust_up(balance: Balance, lot: Lot) -> None:
+    """Grant a lot by hand; what is owed is filled from it first."""
+    _grant(balance, lot)
+    balance.adjusted += lot.granted
 
 
 def take(balance: Balance, lots: dict[bytes, Lot], points: int, *, first: bytes | None) -> Drawn:
     """Take points back: from the lot ``first``, then soonest-expiring; the rest is owed."""
+    balance.reversed += points
+    return _draw(balance, lots, points, first)
+
+
+def adjust_down(balance: Balance, lots: dict[bytes, Lot], points: int) -> Drawn:
+    """Take points by hand, soonest-expiring first; the rest is owed."""
+    balance.adjusted -= points
+    return _draw(balance, lots, points, None)
+
+
+def _grant(balance: Balance, lot: Lot) -> None:
+    owed = max(0, -balance.available)
+    lot.remaining = lot.granted - min(lot.granted, owed)
+    balance.available += lot.granted
+
+
+def _draw(balance: Balance, lots: dict[bytes, Lot], points: int, first: bytes | None) -> Drawn:
     drawn: list[tuple[bytes, int]] = []
     left = points
     for lot in _in_order(lots, first):
@@ -78,7 +99,6 @@ def take(balance: Balance, lots: dict[bytes, Lot], points: int, *, first: bytes 
             left -= taken
             drawn.append((lot.id, taken))
     balance.available -= points
-    balance.reversed += points
     return tuple(drawn)
 
 

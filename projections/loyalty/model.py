@@ -35,6 +35,7 @@ from projections.loyalty.entries import (
     transfers_of,
 )
 from projections.loyalty.ledger import Balance, Drawn, Lot
+from projections.loyalty.outcomes import Outcome, RequestPlace
 from projections.loyalty.rules import Judged, Rules, caused
 
 MODEL_VERSION = 1
@@ -75,6 +76,8 @@ class WorkingSet:
         self.new_entries: list[Entry] = []
         self.new_lots: list[NewLot] = []
         self.needs_lots: set[Member] = set()
+        self.outcomes: dict[RequestPlace, Outcome] = {}
+        self.new_outcomes: list[Outcome] = []
         self._judged: dict[int, Judged | None] = {}
         self._rules: Rules | None = None
 
@@ -93,12 +96,13 @@ class WorkingSet:
 
     def end_batch(self) -> None:
         """Forget what belongs to one batch, once it is written."""
-        for kept in (self.lots, self.entries, self._judged, self.stored_lots):
+        for kept in (self.lots, self.entries, self._judged, self.stored_lots, self.outcomes):
             kept.clear()
         for kept in (self.changed_profiles, self.changed_balances, self.needs_lots):
             kept.clear()
         self.new_entries.clear()
         self.new_lots.clear()
+        self.new_outcomes.clear()
         if len(self.profiles) > CUSTOMERS_MAX:
             for kept in (self.profiles, self.balances, self.stored_profiles, self.stored_balances):
                 kept.clear()
@@ -139,7 +143,7 @@ def apply(working: WorkingSet, step: Step) -> Iterable[Output]:
             _forgive(working, step)
             break
     working.new_entries += posted
-    return [_output(step, entry) for entry in posted]
+    return [output_of(step, entry) for entry in posted]
 
 
 def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
@@ -170,7 +174,7 @@ def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
         entry = working.entries.get((workspace, customer, candidate))
         if entry is None:
             continue
-        balance = _balance(working, entry.member)
+        balance = balance_of(working, entry.member)
         lots = working.lots.setdefault(entry.member, {})
         place = len(working.posted)
         drawn: Drawn = ()
@@ -214,7 +218,9 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
         if rule.condition is not None and not _holds(working, rule, judged.facts, step):
             continue
         member = (workspace, customer, program)
-        balance = _balance(working, member)
+        if standing.program.join == "explicit" and member not in working.balances:
+            continue
+        balance = balance_of(working, member)
         points = ledger.room(balance, award.points)
         if not points:
             continue
@@ -224,7 +230,7 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
         if points > 0:
             lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
             ledger.earn(balance, lot)
-            _keep_lot(working, step, member, lot)
+            keep_lot(working, step, member, lot)
         else:
             lots = working.lots.setdefault(member, {})
             drawn = ledger.take(balance, lots, -points, first=None)
@@ -260,16 +266,18 @@ def _new_lot(
     """Make a lot for points given back that have none to go back to."""
     order = (step.offset, place)
     lot = Lot(id=identity, granted=points, remaining=points, order=order)
-    _keep_lot(working, step, member, lot)
+    keep_lot(working, step, member, lot)
 
 
-def _keep_lot(working: WorkingSet, step: Step, member: Member, lot: Lot) -> None:
+def keep_lot(working: WorkingSet, step: Step, member: Member, lot: Lot) -> None:
+    """Keep a new lot, to be written, and to be taken from by this batch."""
     working.new_lots.append(NewLot(member, lot, step.partition))
     if member in working.needs_lots:
         working.lots.setdefault(member, {})[lot.id] = lot
 
 
-def _balance(working: WorkingSet, member: Member) -> Balance:
+def balance_of(working: WorkingSet, member: Member) -> Balance:
+    """Find a member's sums, to be changed; the customer is a member from then on."""
     working.changed_balances.add(member)
     found = working.balances.get(member)
     if found is None:
@@ -291,7 +299,7 @@ def _forgive(working: WorkingSet, step: Step) -> None:
         program = step.judged.loyalty_programs.get(entry.member[2])
         if program is None or program.negative_balance == "allow":
             continue
-        forgiven = ledger.forgive(_balance(working, entry.member), -entry.points)
+        forgiven = ledger.forgive(balance_of(working, entry.member), -entry.points)
         if forgiven:
             points = entry.points + forgiven
             cut = msgspec.structs.replace(
@@ -303,7 +311,8 @@ def _forgive(working: WorkingSet, step: Step) -> None:
                 working.entries[key] = cut
 
 
-def _output(step: Step, entry: Entry) -> Output:
+def output_of(step: Step, entry: Entry) -> Output:
+    """Make the record that tells of an entry."""
     public = public_entry(entry)
     return Output(
         topic=LOYALTY_ENTRIES,

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import LiteralString
 
+from contracts.requests import Request
 from projections.kernel.projection import Output, Step
-from projections.loyalty import model, store
+from projections.loyalty import model, requests, store
 from projections.loyalty.model import WorkingSet
 from services.runtime.postgres import Session
 
@@ -21,7 +22,7 @@ _LAWS: tuple[tuple[str, LiteralString], ...] = (
             FROM entries LEFT JOIN LATERAL jsonb_array_elements(transfers::jsonb) AS t ON true
             GROUP BY workspace, customer, program)
         SELECT count(*) FROM members m FULL JOIN posted p USING (workspace, customer, program)
-        WHERE m.available IS DISTINCT FROM p.available""",
+        WHERE m.available IS DISTINCT FROM coalesce(p.available, 0)""",
     ),
     (
         "balances above zero that differ from what is left of their lots: {}",
@@ -77,6 +78,8 @@ class Loyalty:
 
     def apply(self, working: WorkingSet, step: Step) -> Iterable[Output]:
         """Fold one step."""
+        if isinstance(step.data, Request):
+            return requests.decide(working, step, step.data)
         return model.apply(working, step)
 
     async def write(self, session: Session, working: WorkingSet, *, live: bool) -> Sequence[Output]:

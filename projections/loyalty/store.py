@@ -17,6 +17,7 @@ from contracts.effects import EntryKind, Transfer
 from contracts.identifiers import FactKey
 from projections.kernel import binary
 from projections.kernel.projection import Step
+from projections.loyalty import outcome_rows
 from projections.loyalty.entries import Customer, Entry, EntryKey, Member
 from projections.loyalty.ledger import Balance, Lot
 from projections.loyalty.model import NewLot, Profile, WorkingSet, look_at
@@ -97,6 +98,7 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
         wanted.update(look_at(working, step))
     if wanted:
         await _load_entries(session, working, wanted)
+    await outcome_rows.load(session, working, steps)
     if working.needs_lots:
         await _load_lots(session, working)
 
@@ -168,6 +170,7 @@ async def write(session: Session, working: WorkingSet) -> None:
     await binary.copy(session, _NEW_ENTRIES, list(_spell_entries(working.new_entries)))
     await binary.copy(session, _NEW_LOTS, [_spell_lot(each) for each in working.new_lots])
     await _write_changed_lots(session, working)
+    await outcome_rows.write(session, working)
     working.stored_profiles |= working.changed_profiles
     working.stored_balances |= working.changed_balances
     working.end_batch()

@@ -19,6 +19,7 @@ from contracts.events import (
     ReferralMention,
 )
 from contracts.identifiers import FactKey, event_id, fact_key
+from contracts.requests import AdjustRequested, JoinRequested, Request
 from tests.conformance.logs import START, WORKSPACE, Log, customer_number
 
 CUSTOMERS = 5
@@ -43,10 +44,14 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     referral: str | None = None
     loyalty: str | None = None
     historical: bool = False
+    request: Request | None = None
+    idempotency_key: str | None = None
     after_ms: int = 1
 
     def data(self, number: int) -> EventData:
         """What stands in the record; ``number`` names a fact that its producer does not name."""
+        if self.request is not None:
+            return self.request
         if self.event is None:
             return ProfileChanged(profile=self.profile or Profile())
         key = fact_key(
@@ -79,6 +84,7 @@ def log_of(history: list[Told], *, revision: int = 0) -> Log:
             told.data(number),
             revision=revision,
             after_ms=told.after_ms,
+            idempotency_key=told.idempotency_key,
         )
     return log
 
@@ -122,5 +128,22 @@ _profiles_told = st.builds(
     Told, customer=st.integers(1, CUSTOMERS), profile=_profiles, after_ms=st.integers(0, 2)
 )
 
-histories = st.lists(_events | _events | _profiles_told, min_size=HISTORY_MIN, max_size=HISTORY_MAX)
+_requests = st.builds(
+    AdjustRequested,
+    program=st.sampled_from(["club", "club", "inner", "gone"]),
+    points=st.sampled_from([-70, -5, 5, 30]),
+    digest=st.sampled_from(["one", "another"]),
+    reason=st.sampled_from([None, "one\ttab"]),
+) | st.builds(JoinRequested, program=st.sampled_from(["club", "inner"]), digest=st.just("join"))
+_asked = st.builds(
+    Told,
+    customer=st.integers(1, CUSTOMERS),
+    request=_requests,
+    idempotency_key=st.sampled_from(["k1", "k2", "k3", "k4", "k5"]),
+    after_ms=st.integers(0, 2),
+)
+
+histories = st.lists(
+    _events | _events | _profiles_told | _asked, min_size=HISTORY_MIN, max_size=HISTORY_MAX
+)
 """Lists of what is told, in the order of appending."""

@@ -22,6 +22,7 @@ from contracts.requests import (
     JOIN_REQUESTED,
     AdjustRequested,
     JoinRequested,
+    request_id,
 )
 from services.runtime.kafka.consumer import Incoming
 
@@ -51,13 +52,16 @@ class Log:
         revision: int = 0,
         after_ms: int = 1,
         workspace: str = WORKSPACE,
+        idempotency_key: str | None = None,
     ) -> Incoming:
-        """Append what the gateway would, accepted at the moment of the append."""
+        """Append what gateway and api would, accepted at the moment of the append."""
         self.now += timedelta(milliseconds=after_ms)
         self._count += 1
         occurred_at = told.occurred_at if isinstance(told, CustomEvent) else None
         record = CloudEvent(
-            id=derived_id("record_", str(self._count)),
+            id=derived_id("record_", str(self._count))
+            if idempotency_key is None
+            else request_id(workspace, idempotency_key),
             source="gateway",
             type=_type_of(told),
             subject=customer,

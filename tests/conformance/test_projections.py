@@ -26,7 +26,7 @@ from tests.conformance.histories import Told, histories, log_of
 from tests.conformance.logs import PARTITIONS, WORKSPACE, Log
 
 EXAMPLES = 6
-REVISION = 1
+REVISION = 2
 """Of the definitions that every history is stamped with."""
 PROGRAM = {
     "name": "Club",
@@ -40,6 +40,8 @@ PROGRAM = {
         },
     ],
 }
+
+INNER = {**PROGRAM, "name": "Inner circle", "join": "explicit", "negative_balance": "refuse"}
 
 Subject = Projection[Any]
 """A projection, whatever its working set is."""
@@ -61,6 +63,7 @@ over_histories = settings(
 
 def definitions() -> KnownDefinitions:
     known = KnownDefinitions()
+    known.catalogue.apply(WORKSPACE, REVISION - 1, "loyalty_program", "inner", INNER)
     known.catalogue.apply(WORKSPACE, REVISION, "loyalty_program", "club", PROGRAM)
     return known
 

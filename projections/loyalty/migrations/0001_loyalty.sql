@@ -35,7 +35,7 @@ CREATE TABLE entries (
     at timestamptz NOT NULL,
     rule text NOT NULL,
     revision bigint NOT NULL,
-    fact uuid NOT NULL,
+    fact uuid NOT NULL,           -- or the request that caused it
     reverses uuid,
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
@@ -59,3 +59,16 @@ CREATE TABLE lots (
     CONSTRAINT lots_have_one_row_an_entry PRIMARY KEY (workspace, customer, lot),
     CONSTRAINT lots_keep_within_their_grant CHECK (remaining BETWEEN 0 AND granted)
 );
+
+CREATE TABLE outcomes (
+    workspace text NOT NULL,
+    customer uuid NOT NULL,
+    request uuid NOT NULL,        -- derives from workspace and idempotency key
+    program text NOT NULL,
+    digest text NOT NULL,         -- of the command: the same key may come with another one
+    answer text NOT NULL,         -- projections.loyalty.outcomes.Answer
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    CONSTRAINT outcomes_have_one_row_a_request PRIMARY KEY (workspace, customer, request)
+);
+CREATE INDEX outcomes_by_request ON outcomes (request); -- whoever waits knows nothing else

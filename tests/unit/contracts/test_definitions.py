@@ -166,11 +166,10 @@ def test_a_measure_that_is_wrong_is_refused(
 
 
 def test_what_programs_cannot_do_yet_is_refused() -> None:
-    spec = {"tiers": [{"name": "gold"}], "notices": ["P30D"], "join": "explicit"}
+    spec = {"tiers": [{"name": "gold"}], "notices": ["P30D"]}
 
     assert faults("loyalty_program", {"tiers": spec["tiers"]}) == [("/tiers", "unsupported")]
     assert faults("loyalty_program", {"notices": spec["notices"]}) == [("/notices", "unsupported")]
-    assert faults("loyalty_program", {"join": "explicit"}) == [("/join", "unsupported")]
 
 
 def test_two_rules_of_one_id_are_refused() -> None:

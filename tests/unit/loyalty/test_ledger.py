@@ -13,7 +13,9 @@ POINTS_MAX = 50
 AMOUNTS = st.integers(1, POINTS_MAX)
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(("earn", "reverse", "take", "give_back", "forgive")),
+        st.sampled_from(
+            ("earn", "reverse", "take", "give_back", "forgive", "adjust_up", "adjust_down")
+        ),
         AMOUNTS,
         st.integers(0, 9),
     ),
@@ -52,6 +54,15 @@ class Member:
                 lot = self._lot(homeless)
                 self.lots[lot.id] = lot
 
+    def adjust_up(self, points: int, _: int) -> None:
+        lot = self._lot(points)
+        ledger.adjust_up(self.balance, lot)
+        self.lots[lot.id] = lot
+
+    def adjust_down(self, points: int, _: int) -> None:
+        drawn = ledger.adjust_down(self.balance, self.lots, points)
+        assert sum(taken for _, taken in drawn) <= points
+
     def forgive(self, points: int, _: int) -> None:
         ledger.forgive(self.balance, points)
 
@@ -71,6 +82,8 @@ def test_points_are_conserved_and_lots_hold_what_is_available(
         "take": member.take,
         "give_back": member.give_back,
         "forgive": member.forgive,
+        "adjust_up": member.adjust_up,
+        "adjust_down": member.adjust_down,
     }
 
     for verb, points, choice in operations:
