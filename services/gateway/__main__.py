@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 
 from contracts.topics import CUSTOMER_EVENTS
 from services.gateway.app import FrontDoor, Route
-from services.gateway.append import Appender
 from services.gateway.bodies import Bodies
 from services.gateway.bounds import (
     CONNECTIONS_MAX,
@@ -34,6 +33,7 @@ from services.runtime.access import KeyStore
 from services.runtime.clock import SystemClock
 from services.runtime.definitions import DefinitionsFollower
 from services.runtime.health import health_routes
+from services.runtime.kafka.appender import Appender
 from services.runtime.kafka.producer import Producer
 from services.runtime.logging import configure_logging, logger
 from services.runtime.loopback import open_loopback

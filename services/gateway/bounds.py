@@ -65,19 +65,6 @@ BATCH_WORK_SECONDS_MAX: Final = 5.0
 BATCH_FAULTS_MAX: Final = 1_000
 """Faults listed for one batch; beyond them each refused event names its first: 10 MB of answer."""
 
-APPEND_SECONDS: Final = 5.0
-"""One append to Kafka; with the wait for the one before it, a request waits twice this."""
-APPEND_GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Of one append to a broker, so that the deadline covers a bounded amount."""
-APPEND_GROUP_BYTES_MIN: Final = 64 * 1024
-"""What waits for no more to come with it: a hundred events or so."""
-APPEND_INTERVAL_SECONDS: Final = 0.005
-"""Between the beginnings of two small appends to a broker, and what it adds to an answer at most:
-as long as Kafka's own producers wait for more (``linger.ms``)."""
-APPEND_RECORDS_MAX: Final = 100_000
-"""Records waiting or in flight in one process."""
-APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
-
 IDENTITY_AGE_SECONDS_MAX: Final = 60.0
 """How old what is known of a customer may be: so long known ones get in while Postgres is away."""
 IDENTITY_FRESH_SECONDS: Final = 30.0

@@ -8,6 +8,7 @@ from services.runtime import problems
 from services.runtime.kafka.errors import (
     KafkaUnavailableError,
     OutcomeUnknownError,
+    OverloadedError,
     RecordTooLargeError,
 )
 from services.runtime.logging import logger
@@ -50,10 +51,6 @@ class UnknownCustomerError(RefusedEventError):
     def __init__(self, pointer: str) -> None:
         detail = "names no customer of this workspace"
         super().__init__(UNKNOWN_CUSTOMER, refuse(pointer, "unknown", detail).faults)
-
-
-class OverloadedError(Exception):
-    """More is waiting than this process may hold: try again a little later."""
 
 
 def problem_of(error: Exception) -> Problem | None:

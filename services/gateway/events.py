@@ -20,7 +20,6 @@ from services.gateway.answers import (
     encode,
     event_answer,
 )
-from services.gateway.append import Appender
 from services.gateway.batches import JSON, take_apart
 from services.gateway.bodies import Body
 from services.gateway.bounds import (
@@ -41,6 +40,7 @@ from services.gateway.replies import Reply
 from services.runtime import metrics, problems
 from services.runtime.clock import Clock
 from services.runtime.definitions import DefinitionsFollower
+from services.runtime.kafka.appender import Appender
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.problems import ProblemError
 

@@ -17,7 +17,6 @@ from contracts.errors import Fault
 from contracts.identifiers import EventId, WorkspaceName
 from contracts.topics import CUSTOMER_EVENTS
 from services.gateway.admission import Admitted, UnfitError, admit, judge, refusal
-from services.gateway.append import Appender, Offsets
 from services.gateway.batches import Batch, one
 from services.gateway.bounds import (
     BATCH_FAULTS_MAX,
@@ -34,6 +33,7 @@ from services.gateway.pacing import Pace
 from services.gateway.people import Known, Person, know, read_person
 from services.gateway.records import Stamp, event_record
 from services.runtime import problems
+from services.runtime.kafka.appender import Appender, Offsets
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.problems import ProblemError
 

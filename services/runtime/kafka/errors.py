@@ -17,6 +17,10 @@ class RecordTooLargeError(Exception):
     """The record is larger than the topic takes."""
 
 
+class OverloadedError(Exception):
+    """More waits to be appended than this process may hold: try again a little later."""
+
+
 class TopicMismatchError(Exception):
     """A topic exists with other settings than the design asks for; nothing was changed.
 

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.gateway import append
-from services.gateway.append import Appender
-from services.gateway.errors import OverloadedError
-from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
+from services.runtime.kafka import appender as lanes
+from services.runtime.kafka.appender import Appender
+from services.runtime.kafka.errors import (
+    KafkaUnavailableError,
+    OutcomeUnknownError,
+    OverloadedError,
+)
 from services.runtime.kafka.producer import Ack, Outgoing, Producer
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -81,7 +84,7 @@ async def test_what_comes_while_an_append_is_under_way_goes_together() -> None:
 async def test_what_comes_right_after_an_append_goes_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(append, "APPEND_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(lanes, "APPEND_INTERVAL_SECONDS", 0.05)
     producer = GatedProducer()
     appender = Appender(producer, "t")
     producer.let_go()
@@ -97,8 +100,8 @@ async def test_what_comes_right_after_an_append_goes_together(
 
 
 async def test_much_that_waits_is_appended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "APPEND_INTERVAL_SECONDS", 60.0)
-    monkeypatch.setattr(append, "APPEND_GROUP_BYTES_MIN", 10)
+    monkeypatch.setattr(lanes, "APPEND_INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(lanes, "APPEND_GROUP_BYTES_MIN", 10)
     producer = GatedProducer()
     appender = Appender(producer, "t")
     producer.let_go()
@@ -139,7 +142,7 @@ async def test_one_partitions_failure_is_not_anothers() -> None:
 
 
 async def test_beyond_the_bound_nothing_more_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "APPEND_RECORDS_MAX", 2)
+    monkeypatch.setattr(lanes, "APPEND_RECORDS_MAX", 2)
     producer = GatedProducer()
     appender = Appender(producer, "t")
     waiting = appender.append(0, told(b"a", b"b"))
@@ -155,7 +158,7 @@ async def test_beyond_the_bound_nothing_more_is_taken(monkeypatch: pytest.Monkey
 
 
 async def test_a_group_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "APPEND_GROUP_BYTES_MAX", 10)
+    monkeypatch.setattr(lanes, "APPEND_GROUP_BYTES_MAX", 10)
     producer = GatedProducer()
     appender = Appender(producer, "t")
 
@@ -176,7 +179,7 @@ async def test_what_waited_too_long_is_let_go_before_it_is_appended(
     await turn()
     late = appender.append(0, told(b"b"))
 
-    monkeypatch.setattr(append, "APPEND_SECONDS", -1.0)
+    monkeypatch.setattr(lanes, "APPEND_SECONDS", -1.0)
     producer.let_go()
 
     assert await under_way == [0]

@@ -13,21 +13,26 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Final
 
 from msgspec import Struct
 
-from services.gateway.bounds import (
-    APPEND_BYTES_MAX,
-    APPEND_GROUP_BYTES_MAX,
-    APPEND_GROUP_BYTES_MIN,
-    APPEND_INTERVAL_SECONDS,
-    APPEND_RECORDS_MAX,
-    APPEND_SECONDS,
-)
-from services.gateway.errors import OverloadedError
 from services.runtime import metrics
-from services.runtime.kafka.errors import KafkaUnavailableError
+from services.runtime.kafka.errors import KafkaUnavailableError, OverloadedError
 from services.runtime.kafka.producer import Ack, Outgoing, Producer
+
+APPEND_SECONDS: Final = 5.0
+"""One append to Kafka; with the wait for the one before it, a request waits twice this."""
+APPEND_GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of one append to a broker, so that the deadline covers a bounded amount."""
+APPEND_GROUP_BYTES_MIN: Final = 64 * 1024
+"""What waits for no more to come with it: a hundred events or so."""
+APPEND_INTERVAL_SECONDS: Final = 0.005
+"""Between the beginnings of two small appends to a broker, and what it adds to an answer at most:
+as long as Kafka's own producers wait for more (``linger.ms``)."""
+APPEND_RECORDS_MAX: Final = 100_000
+"""Records waiting or in flight in one process."""
+APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 
 Offsets = Sequence[int]
 
