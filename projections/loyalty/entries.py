@@ -2,17 +2,19 @@
 
 Guarantee: an entry's id derives from program, rule, customer, fact and version, or from the entry
 that it reverses, so that what a fact caused is found again, and met again when told twice. No two
-customers have an entry of the same id, also where a fact moved from one to the other.
+customers have an entry of the same id, also where a fact moved from one to the other. It begins
+with the rule and the second at which the event counts, so that what a rule gave a customer in a
+period, with what was taken back of it, is one range of the ledger's key.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from contracts.effects import EntryKind, LoyaltyEntry, Transfer
-from contracts.identifiers import Derivation, FactKey, derive, event_id
+from contracts.identifiers import FACT_KEY_BYTES, Derivation, FactKey, derive, event_id
 from contracts.requests import spell_request_id
 from contracts.topics import CUSTOMER_EVENTS
 from contracts.versions import Fact
@@ -27,6 +29,16 @@ EntryKey = tuple[str, str, bytes]
 
 TRANSFERS_MAX = 4_096
 """Amounts whose transfers are kept: most entries of a program are of few amounts."""
+SERIES_MAX = 4_096
+"""Rules whose series are kept, about 1 KB each."""
+_RULE_BYTES = 2
+"""Of an id, from its rule: enough to keep the ranges of a program's rules apart."""
+_SECOND_BYTES = 5
+"""Of an id, seconds since the year 1: up to the year 9999."""
+_PREFIX_BYTES = _RULE_BYTES + _SECOND_BYTES
+_REST_BYTES = FACT_KEY_BYTES - _PREFIX_BYTES
+"""Of an id, from all that it derives from: 72 bits, among the entries of one rule and second."""
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 REQUESTED: Final[frozenset[EntryKind]] = frozenset({"adjusted"})
@@ -53,19 +65,43 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     drawn: Drawn
 
 
-def derivation(program: str, rule: str) -> Derivation:
-    """Make what derives the ids of a rule's entries (``entry_id``)."""
-    return Derivation("entry", program, rule)
+class Series:
+    """The entries of one rule of a program: their ids, and the range of ids that a time has."""
+
+    def __init__(self, program: str, rule: str) -> None:
+        self.rule = rule
+        self._derivation = Derivation("entry", program, rule)
+        shortened = int.from_bytes(derive("rule", program, rule)[:_RULE_BYTES])
+        self._first = shortened << 8 * _SECOND_BYTES
+
+    def id_of(self, customer: str, fact: Fact) -> bytes:
+        """Derive the id of what the rule grants a customer for one version of a fact."""
+        derived = self._derivation.of(customer.encode() + fact.key, fact.ordinal)
+        return self._begins(fact.occurred_at) + derived[_PREFIX_BYTES:]
+
+    def between(self, start: datetime, end: datetime) -> tuple[bytes, bytes]:
+        """The least and the greatest id of events from ``start`` until before ``end``.
+
+        Both are whole seconds, ``end`` the later one.
+        """
+        last = int.from_bytes(self._begins(end)) - 1
+        low, high = self._begins(start), last.to_bytes(_PREFIX_BYTES)
+        return low + bytes(_REST_BYTES), high + b"\xff" * _REST_BYTES
+
+    def _begins(self, at: datetime) -> bytes:
+        since = at - _BEGINNING
+        return (self._first + since.days * 86_400 + since.seconds).to_bytes(_PREFIX_BYTES)
 
 
-def entry_id(entries: Derivation, customer: str, fact: Fact) -> bytes:
-    """Derive the id of what a rule grants a customer for one version of a fact."""
-    return entries.of(customer.encode() + fact.key, fact.ordinal)
+@lru_cache(SERIES_MAX)
+def series_of(program: str, rule: str) -> Series:
+    """Return the entries of a rule; corrections ask for those of every rule on their event."""
+    return Series(program, rule)
 
 
 def reversal_id(entry: bytes) -> bytes:
     """Derive the id of the entry that reverses another: there is one at most."""
-    return derive("reversal", entry.hex())
+    return entry[:_PREFIX_BYTES] + derive("reversal", entry.hex())[_PREFIX_BYTES:]
 
 
 @lru_cache(TRANSFERS_MAX)

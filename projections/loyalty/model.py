@@ -29,14 +29,14 @@ from projections.loyalty.entries import (
     Entry,
     EntryKey,
     Member,
-    entry_id,
     public_entry,
     reversal_id,
     transfers_of,
 )
 from projections.loyalty.ledger import Balance, Drawn, Lot
+from projections.loyalty.limits import Uses
 from projections.loyalty.outcomes import Outcome, RequestPlace
-from projections.loyalty.rules import Judged, Rules, caused
+from projections.loyalty.rules import Award, Judged, Rules, caused
 
 MODEL_VERSION = 1
 CUSTOMERS_MAX = 20_000
@@ -76,6 +76,7 @@ class WorkingSet:
         self.new_entries: list[Entry] = []
         self.new_lots: list[NewLot] = []
         self.needs_lots: set[Member] = set()
+        self.uses = Uses()
         self.outcomes: dict[RequestPlace, Outcome] = {}
         self.new_outcomes: list[Outcome] = []
         self._judged: dict[int, Judged | None] = {}
@@ -102,6 +103,7 @@ class WorkingSet:
             kept.clear()
         self.new_entries.clear()
         self.new_lots.clear()
+        self.uses.end_batch()
         self.new_outcomes.clear()
         if len(self.profiles) > CUSTOMERS_MAX:
             for kept in (self.profiles, self.balances, self.stored_profiles, self.stored_balances):
@@ -118,6 +120,10 @@ def look_at(working: WorkingSet, step: Step) -> list[EntryKey]:
         judged = working.judge(step.offset, change.after, step.judged)
         if judged is not None and judged.takes_in:
             working.needs_lots.update((workspace, customer, each) for each in judged.takes_in)
+        if judged is not None and judged.limited:
+            for award in judged.limited:
+                member = (workspace, customer, award.by.program.name)
+                working.uses.want(member, award.by.entries, award.bounded)
     if change.before is None:
         return []
     found = list(caused(change, step.record.subject, step.judged))
@@ -135,7 +141,7 @@ def apply(working: WorkingSet, step: Step) -> Iterable[Output]:
         return ()
     posted = working.posted = []
     if change.before is not None:
-        _reverse(working, step, change)
+        _reverse(working, step, change, change.before)
     if change.after is not None:
         _post(working, step, change.after)
     for entry in posted:
@@ -168,7 +174,7 @@ def _told_profile(step: Step) -> ToldProfile | None:
             return None
 
 
-def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
+def _reverse(working: WorkingSet, step: Step, change: Change, before: Fact) -> None:
     workspace, customer = step.record.workspace, step.record.subject
     for program, candidate in caused(change, step.record.subject, step.judged):
         entry = working.entries.get((workspace, customer, candidate))
@@ -181,6 +187,8 @@ def _reverse(working: WorkingSet, step: Step, change: Change) -> None:
         points = -entry.points
         if entry.points > 0:
             drawn = ledger.take(balance, lots, entry.points, first=entry.id)
+            at = before.occurred_at
+            working.uses.post(entry.member, entry.rule, at, times=-1, points=points)
         elif entry.points < 0:
             homeless = ledger.give_back(balance, lots, entry.drawn, points)
             if homeless:
@@ -220,17 +228,18 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
         member = (workspace, customer, program)
         if standing.program.join == "explicit" and member not in working.balances:
             continue
-        balance = balance_of(working, member)
-        points = ledger.room(balance, award.points)
+        points = _left(working, member, award)
         if not points:
             continue
-        identity = entry_id(standing.entries, customer, fact)
+        balance = balance_of(working, member)
+        identity = standing.entries.id_of(customer, fact)
         place = len(working.posted)
         drawn: Drawn = ()
         if points > 0:
             lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
             ledger.earn(balance, lot)
             keep_lot(working, step, member, lot)
+            working.uses.post(member, rule.id, fact.occurred_at, times=1, points=points)
         else:
             lots = working.lots.setdefault(member, {})
             drawn = ledger.take(balance, lots, -points, first=None)
@@ -252,6 +261,14 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
             drawn=drawn,
         )
         _add(working, entry)
+
+
+def _left(working: WorkingSet, member: Member, award: Award) -> int:
+    """Say what the rule's limits and the member's sums leave of an award."""
+    points = award.points
+    if award.bounded:
+        points = working.uses.left(member, award.by.rule.id, award.bounded, points)
+    return points and ledger.room(working.balances.get(member) or Balance(), points)
 
 
 def _holds(working: WorkingSet, rule: EarningRule, facts: Facts, step: Step) -> bool:

@@ -5,6 +5,7 @@ the fact and on the fact, only whether it holds may depend on the customer too.
 """
 
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -13,9 +14,9 @@ from contracts.conditions import CustomerFacts, EventFacts, Facts
 from contracts.definitions.catalogue import Snapshot
 from contracts.definitions.loyalty_programs import EarningRule, LoyaltyProgram
 from contracts.events import CustomEvent
-from contracts.identifiers import Derivation
 from contracts.versions import Change, Fact
-from projections.loyalty.entries import derivation, entry_id
+from projections.loyalty.entries import Series, series_of
+from projections.loyalty.limits import Bound, bounds
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -23,25 +24,31 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 
     program: LoyaltyProgram
     rule: EarningRule
-    entries: Derivation
+    entries: Series
 
 
 class Award(msgspec.Struct, frozen=True, gc=False):
-    """What a rule gives if it holds; never zero, negative where a refund takes back."""
+    """What a rule gives if it holds; never zero, negative where a refund takes back.
+
+    ``bounded`` are the limits that may leave less of it; a refund has none.
+    """
 
     by: Standing
     points: int
+    bounded: tuple[Bound, ...]
 
 
 class Judged(msgspec.Struct, frozen=True, gc=False):
     """What the rules on one fact may give; ``facts`` lack the customer until it is known.
 
     ``takes_in`` names the programs in which points may be taken: those need the member's lots.
+    ``limited`` are the awards that limits may bound: those need what is used of them.
     """
 
     facts: Facts
     awards: list[Award]
     takes_in: list[str]
+    limited: list[Award]
 
 
 _NOBODY = CustomerFacts()
@@ -53,6 +60,7 @@ class Rules:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._on: dict[str, list[Standing]] = {}
+        self._zone = ZoneInfo(snapshot.workspace_settings.timezone)
 
     def judge(self, fact: Fact, content: CustomEvent) -> Judged | None:
         """Measure every rule on the fact; None where none gives anything."""
@@ -69,15 +77,25 @@ class Rules:
             referral_code=None if content.referral is None else content.referral.code,
         )
         facts = Facts(customer=_NOBODY, event=event, now=fact.occurred_at)
-        awards = [Award(each, points) for each in on if (points := _points_of(each.rule, facts))]
+        awards = [
+            Award(each, points, self._bounded(each.rule, points, facts))
+            for each in on
+            if (points := _points_of(each.rule, facts))
+        ]
         if not awards:
             return None
-        return Judged(facts, awards, [each.by.program.name for each in awards if each.points < 0])
+        takes_in = [each.by.program.name for each in awards if each.points < 0]
+        return Judged(facts, awards, takes_in, [each for each in awards if each.bounded])
+
+    def _bounded(self, rule: EarningRule, points: int, facts: Facts) -> tuple[Bound, ...]:
+        if not rule.limits or points < 0:
+            return ()
+        return bounds(rule.limits, facts.now, self._zone)
 
     def _standing(self, event: str) -> Iterator[Standing]:
         for program in self.snapshot.loyalty_programs.values():
             for rule in program.rules_on.get(event, ()):
-                yield Standing(program, rule, derivation(program.name, rule.id))
+                yield Standing(program, rule, series_of(program.name, rule.id))
 
 
 def _points_of(rule: EarningRule, facts: Facts) -> int:
@@ -97,4 +115,4 @@ def caused(change: Change, customer: str, snapshot: Snapshot) -> Iterator[tuple[
     for name, program in snapshot.loyalty_programs.items():
         for rule in program.rules:
             if before.content is None or rule.event == before.content.event:
-                yield name, entry_id(derivation(name, rule.id), customer, before)
+                yield name, series_of(name, rule.id).id_of(customer, before)

@@ -17,7 +17,7 @@ from contracts.effects import EntryKind, Transfer
 from contracts.identifiers import FactKey
 from projections.kernel import binary
 from projections.kernel.projection import Step
-from projections.loyalty import outcome_rows
+from projections.loyalty import outcome_rows, used
 from projections.loyalty.entries import Customer, Entry, EntryKey, Member
 from projections.loyalty.ledger import Balance, Lot
 from projections.loyalty.model import NewLot, Profile, WorkingSet, look_at
@@ -98,6 +98,7 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
         wanted.update(look_at(working, step))
     if wanted:
         await _load_entries(session, working, wanted)
+    await used.load(session, working.uses)
     await outcome_rows.load(session, working, steps)
     if working.needs_lots:
         await _load_lots(session, working)
