@@ -101,6 +101,10 @@ def customer_id(key: bytes) -> CustomerId:
     return CustomerId(_CUSTOMER_PREFIX + key.hex())
 
 
+class Spelled(bytes):
+    """A parameter of whatever type its place in the statement has."""
+
+
 class UuidArray(bytes):
     """A parameter of type ``uuid[]``."""
 
@@ -126,6 +130,12 @@ def texts(values: Iterable[str]) -> TextArray:
 def bigints(values: Iterable[int]) -> BigintArray:
     """Spell an array of whole numbers."""
     return BigintArray(_array(_OID_BIGINT, [_bigint(value) for value in values]))
+
+
+def array(oid: int, columns: Collection[bytes]) -> Spelled:
+    """Spell an array of columns that are spelled already, each with its length."""
+    header = _array_header(1, NULL in columns, oid, len(columns), 1)
+    return Spelled(header + b"".join(columns))
 
 
 def _array(oid: int, elements: Collection[bytes]) -> bytes:
@@ -154,6 +164,10 @@ class _AsItIs(Dumper):
         return obj
 
 
+class _Spelled(_AsItIs):
+    oid = 0  # the server infers it
+
+
 class _Uuids(_AsItIs):
     oid = _OID_UUIDS
 
@@ -166,6 +180,7 @@ class _Bigints(_AsItIs):
     oid = _OID_BIGINTS
 
 
+psycopg.adapters.register_dumper(Spelled, _Spelled)
 psycopg.adapters.register_dumper(UuidArray, _Uuids)
 psycopg.adapters.register_dumper(TextArray, _Texts)
 psycopg.adapters.register_dumper(BigintArray, _Bigints)

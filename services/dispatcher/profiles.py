@@ -16,8 +16,9 @@ from contracts import codec
 from contracts.events import EMPTY_OBJECT, Address, CustomEvent
 from contracts.identifiers import CustomerId, WorkspaceName
 from contracts.profiles import TEXT_FIELDS, ProfileState, digest_of, open_profile
-from projections.kernel import rows
+from projections.kernel import binary
 from projections.kernel.projection import Step
+from projections.kernel.tables import Table
 from services.dispatcher.working import Blob, CustomerKey, CustomerRow, WorkingSet, profile_of
 from services.runtime.postgres import Session
 from services.runtime.sealing import KeyRing, UnsealError, unseal
@@ -25,13 +26,17 @@ from services.runtime.sealing import KeyRing, UnsealError, unseal
 T = TypeVar("T")
 
 _LOAD: LiteralString = """
-SELECT p.workspace, p.customer::text, p.profile, p.merged, p.created_at
-FROM unnest(%s::text[], %s::uuid[]) AS k (workspace, customer)
+SELECT p.workspace, uuid_send(p.customer), p.profile, p.merged, p.created_at
+FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN profiles p USING (workspace, customer)"""
-_COPY: LiteralString = "COPY profiles (workspace, customer, profile, merged, created_at) FROM STDIN"
+_PROFILES = Table(
+    "profiles",
+    "workspace text, customer uuid, profile text, merged bytea, created_at timestamptz",
+)
+_COLUMNS = b"\0\5"
 _UPDATE: LiteralString = """
 UPDATE profiles p SET profile = n.profile, merged = n.merged
-FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bytea[])
+FROM unnest(%s, %s, %s, %s::bytea[])
     AS n (workspace, customer, profile, merged)
 WHERE p.workspace = n.workspace AND p.customer = n.customer"""
 
@@ -55,7 +60,7 @@ _decode_profile = msgspec.json.Decoder(_Profile).decode
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     workspace: str
-    customer: str
+    customer: bytes
     profile: str
     merged: bytes | None
     created_at: datetime
@@ -66,16 +71,10 @@ async def load(session: Session, keys: KeyRing, working: WorkingSet, steps: Sequ
     met = {(step.record.workspace, step.record.subject) for step in steps}
     missing = sorted(key for key in met if key not in working.customers)
     if missing:
-        cursor = await session.execute(
-            _LOAD,
-            (
-                rows.text_array(workspace for workspace, _ in missing),
-                rows.array(rows.customer_uuid(customer) for _, customer in missing),
-            ),
-        )
+        cursor = await session.execute(_LOAD, _keys(missing))
         for found in await cursor.fetchall():
             row = msgspec.convert(found, _Row)
-            key: CustomerKey = (row.workspace, rows.customer_id(row.customer))
+            key: CustomerKey = (row.workspace, binary.customer_id(row.customer))
             working.customers[key] = CustomerRow(
                 created_at=row.created_at,
                 merged=row.merged,
@@ -86,18 +85,17 @@ async def load(session: Session, keys: KeyRing, working: WorkingSet, steps: Sequ
 
 
 async def write(session: Session, working: WorkingSet) -> None:
-    """Write the customers that changed: new ones by COPY, others by one UPDATE."""
+    """Write the customers that changed: new ones are added, others updated, by set."""
     changed = [(key, working.customers[key]) for key in sorted(working.changed)]
     fresh = [_spell(key, row) for key, row in changed if key not in working.stored]
-    await rows.copy(session, _COPY, fresh)
+    await _PROFILES.add(session, fresh)
     known = [(key, row) for key, row in changed if key in working.stored]
     if known:
         await session.execute(
             _UPDATE,
             (
-                [workspace for (workspace, _), _ in known],
-                rows.array(rows.customer_uuid(customer) for (_, customer), _ in known),
-                [codec.encode(row.profile).decode() for _, row in known],
+                *_keys([key for key, _ in known]),
+                binary.texts(codec.encode(row.profile).decode() for _, row in known),
                 [row.merged for _, row in known],
             ),
         )
@@ -110,12 +108,25 @@ def _profile(text: str) -> ProfileState:
     return ProfileState(**texts, address=stored.address, metadata=metadata)
 
 
-def _spell(key: CustomerKey, row: CustomerRow) -> str:
+def _keys(customers: Sequence[CustomerKey]) -> tuple[binary.TextArray, binary.UuidArray]:
+    return (
+        binary.texts(workspace for workspace, _ in customers),
+        binary.uuids([binary.customer_key(customer) for _, customer in customers]),
+    )
+
+
+def _spell(key: CustomerKey, row: CustomerRow) -> bytes:
     workspace, customer = key
-    profile = rows.json_text(codec.encode(row.profile))
-    merged = rows.NULL if row.merged is None else f"\\\\x{row.merged.hex()}"
-    spelled = f"{profile}\t{merged}\t{row.created_at.isoformat()}"
-    return f"{workspace}\t{rows.customer_uuid(customer)}\t{spelled}"
+    return b"".join(
+        (
+            _COLUMNS,
+            binary.name(workspace),
+            binary.uuid(binary.customer_key(customer)),
+            binary.raw(codec.encode(row.profile)),
+            binary.NULL if row.merged is None else binary.raw(row.merged),
+            binary.instant(row.created_at),
+        )
+    )
 
 
 async def _open_all(

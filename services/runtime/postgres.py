@@ -15,6 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PipelineStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -120,6 +121,31 @@ async def connect(conninfo: str, *, schema: str = CONTROL_SCHEMA) -> Session:
         )
     session.prepare_threshold = 2
     return session
+
+
+@asynccontextmanager
+async def in_one_trip(session: Session) -> AsyncGenerator[None]:
+    """Run a transaction whose statements do not wait for each other's answers.
+
+    They go out at once and one after the other; where rows are fetched, the block waits for all
+    that was sent. After the first error the server passes over what follows, COMMIT too; the error
+    shows at a later statement or at the end. COPY cannot be sent so.
+    """
+    try:
+        async with session.pipeline():
+            await session.execute("BEGIN")
+            yield
+            committed = await session.execute("COMMIT")
+    except BaseException:
+        if not session.closed:
+            await session.rollback()
+        raise
+    assert committed.statusmessage == "COMMIT", "a failed transaction raises its error"
+
+
+def sends_together(session: Session) -> bool:
+    """Whether statements of this session go out without waiting, as ``in_one_trip`` has it."""
+    return session.pgconn.pipeline_status != PipelineStatus.OFF
 
 
 _LONG: LiteralString = """

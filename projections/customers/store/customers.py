@@ -18,6 +18,7 @@ from projections.customers.model import CustomerRow, WorkingSet
 from projections.customers.model.rows import CustomerKey
 from projections.kernel import binary
 from projections.kernel.projection import Step
+from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
 PROFILE_COLUMNS = sql.SQL("""c.source_id, c.email, c.name, c.phone, c.description,
@@ -26,9 +27,12 @@ _LOAD = sql.SQL("""
 SELECT {}, c.workspace, uuid_send(c.customer), c.merged
 FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN customers c USING (workspace, customer)""").format(PROFILE_COLUMNS)
-_COPY: LiteralString = """
-COPY customers (customer, created_at, updated_at, workspace, source_id, email, name, phone,
-    description, birthdate, birthday, address, metadata, merged) FROM STDIN (FORMAT binary)"""
+_CUSTOMERS = Table(
+    "customers",
+    "customer uuid, created_at timestamptz, updated_at timestamptz, workspace text,"
+    " source_id text, email text, name text, phone text, description text, birthdate text,"
+    " birthday text, address text, metadata text, merged bytea",
+)
 _UPDATE: LiteralString = """
 UPDATE customers c SET source_id = n.source_id, email = n.email, name = n.name, phone = n.phone,
     description = n.description, birthdate = n.birthdate, birthday = n.birthday,
@@ -111,11 +115,11 @@ def _customer(row: _Row) -> CustomerRow:
 
 
 async def write(session: Session, working: WorkingSet) -> None:
-    """Write the customers that changed: new ones by COPY, others by one UPDATE."""
+    """Write the customers that changed: new ones are added, others updated, by set."""
     changed = [(key, working.customers[key]) for key in working.changed_customers]
     stored = working.stored_customers
     fresh = [_spell(key, row) for key, row in changed if key not in stored]
-    await binary.copy(session, _COPY, fresh)
+    await _CUSTOMERS.add(session, fresh)
     known = [(key, row) for key, row in changed if key in stored]
     if known:
         await session.execute(_UPDATE, _columns(known))

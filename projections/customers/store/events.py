@@ -1,6 +1,6 @@
 """Rows of ``events``: what stands of each fact at each customer.
 
-Guarantee: first versions are inserted by COPY without looking; rows are read only where a version
+Guarantee: first versions are added without looking; rows are read only where a version
 or a withdrawal follows.
 """
 
@@ -17,6 +17,7 @@ from projections.customers.model import EventContent, EventRow, WorkingSet
 from projections.customers.model.rows import FactPlace
 from projections.kernel import binary
 from projections.kernel.projection import Step
+from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
 _LOAD: LiteralString = """
@@ -25,10 +26,13 @@ SELECT e.workspace, uuid_send(e.customer), uuid_send(e.fact), e.event, e.externa
     e.partition, e.record_offset, e.content
 FROM unnest(%s, %s, %s) AS k (workspace, customer, fact)
 JOIN events e USING (workspace, customer, fact)"""
-_COPY: LiteralString = """
-COPY events (customer, fact, version, revision, occurred_at, counted_at, created_at, withdrawn,
-    partition, record_offset, workspace, event, external_id, outcome, deleted_at, content)
-FROM STDIN (FORMAT binary)"""
+_EVENTS = Table(
+    "events",
+    "customer uuid, fact uuid, version integer, revision bigint, occurred_at timestamptz,"
+    " counted_at timestamptz, created_at timestamptz, withdrawn boolean, partition integer,"
+    " record_offset bigint, workspace text, event text, external_id text, outcome text,"
+    " deleted_at timestamptz, content text",
+)
 _UPDATE: LiteralString = """
 UPDATE events e SET outcome = n.outcome, version = n.version, revision = n.revision,
     occurred_at = n.occurred_at, counted_at = n.counted_at, created_at = n.created_at,
@@ -112,11 +116,11 @@ def _event(row: _Row) -> EventRow:
 
 
 async def write(session: Session, working: WorkingSet) -> None:
-    """Write the rows that changed: new ones by COPY, others by one UPDATE each kind."""
+    """Write the rows that changed: new ones are added, others updated, by set."""
     stored = working.stored_events
     changed = working.changed_events
     fresh = [_spell(p, working.events[p]) for p in changed if p not in stored]
-    await binary.copy(session, _COPY, fresh)
+    await _EVENTS.add(session, fresh)
     known = [(p, working.events[p]) for p in changed if p in stored]
     if known:
         await session.execute(_UPDATE, _columns(known))

@@ -23,13 +23,15 @@ from projections.kernel.projection import Output
 from services.runtime.postgres import Session
 
 _INSERT: LiteralString = """
-INSERT INTO fact_owners
-    (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
-SELECT workspace, fact, customer, occurred_at, appended_at, %s, record_offset
-FROM unnest(%s, %s, %s, %s, %s, %s)
-    AS n (workspace, fact, customer, occurred_at, appended_at, record_offset)
-ORDER BY workspace, fact
-ON CONFLICT ON CONSTRAINT facts_have_one_owner DO NOTHING"""
+WITH fresh AS (
+    INSERT INTO fact_owners
+        (workspace, fact, customer, occurred_at, appended_at, partition, record_offset)
+    SELECT workspace, fact, customer, occurred_at, appended_at, %s, record_offset
+    FROM unnest(%s, %s, %s, %s, %s, %s)
+        AS n (workspace, fact, customer, occurred_at, appended_at, record_offset)
+    ORDER BY workspace, fact
+    ON CONFLICT ON CONSTRAINT facts_have_one_owner DO NOTHING RETURNING fact)
+SELECT count(*) FROM fresh"""
 _LOCK: LiteralString = """
 SELECT o.workspace, uuid_send(o.fact), uuid_send(o.customer), o.occurred_at, o.appended_at,
     o.partition, o.record_offset
@@ -63,9 +65,9 @@ async def write(session: Session, working: WorkingSet) -> Sequence[Output]:
         return ()
     claims = sorted(working.claims.items())
     first = [(fact, told[0].owner) for fact, told in claims]
-    cursor = await session.execute(_INSERT, _columns(first))
+    inserted = await (await session.execute(_INSERT, _columns(first))).fetchone()
     held = dict(first)
-    if cursor.rowcount < len(first):
+    if inserted != (len(first),):
         held.update(await _lock(session, first))
     changed: list[tuple[_Fact, Owner]] = []
     lost: list[Withdrawal] = []

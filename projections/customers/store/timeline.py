@@ -1,22 +1,25 @@
-"""Rows of ``timeline``: only ever added, by COPY."""
+"""Rows of ``timeline``: only ever added."""
 
 from struct import Struct
-from typing import LiteralString
 
 from projections.customers.model import TimelineEntry, WorkingSet
 from projections.kernel import binary
+from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
-_COPY: LiteralString = """
-COPY timeline (customer, record_offset, number, partition, occurred_at, recorded_at, workspace,
-    kind, data, caused_by) FROM STDIN (FORMAT binary)"""
+_TIMELINE = Table(
+    "timeline",
+    "customer uuid, record_offset bigint, number smallint, partition integer,"
+    " occurred_at timestamptz, recorded_at timestamptz, workspace text, kind text, data text,"
+    " caused_by text",
+)
 _COLUMNS = 10
 _fixed = Struct(">h i16s iq ih ii iq iq").pack
 
 
 async def write(session: Session, working: WorkingSet) -> None:
     """Add the entries of a batch."""
-    await binary.copy(session, _COPY, [_spell(entry) for entry in working.entries])
+    await _TIMELINE.add(session, [_spell(entry) for entry in working.entries])
 
 
 def _spell(entry: TimelineEntry) -> bytes:

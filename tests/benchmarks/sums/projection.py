@@ -10,6 +10,7 @@ import msgspec
 from contracts.events import CustomEvent
 from projections.kernel import binary
 from projections.kernel.projection import Output, Step
+from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
 Customer = tuple[str, str]
@@ -18,7 +19,7 @@ _LOAD: LiteralString = """
 SELECT s.workspace, uuid_send(s.customer), s.amount
 FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN sums s USING (workspace, customer)"""
-_COPY: LiteralString = "COPY sums (customer, amount, workspace) FROM STDIN (FORMAT binary)"
+_SUMS = Table("sums", "customer uuid, amount bigint, workspace text")
 _UPDATE: LiteralString = """
 UPDATE sums s SET amount = n.amount FROM unnest(%s, %s, %s) AS n (workspace, customer, amount)
 WHERE s.workspace = n.workspace AND s.customer = n.customer"""
@@ -82,7 +83,7 @@ class SumsProjection:
         """Write the sums that changed."""
         del live
         fresh = working.changed - working.stored
-        await binary.copy(session, _COPY, [_spell(each, working.amounts[each]) for each in fresh])
+        await _SUMS.add(session, [_spell(each, working.amounts[each]) for each in fresh])
         known = list(working.changed - fresh)
         if known:
             amounts = binary.bigints(working.amounts[each] for each in known)
