@@ -1,4 +1,4 @@
-"""Rows of ``outcomes``: read by sets before requests are decided, added by COPY after."""
+"""Rows of ``outcomes``: read by sets before requests are decided, added after."""
 
 from collections.abc import Sequence
 from struct import Struct
@@ -11,6 +11,7 @@ from contracts.requests import Request
 from projections.kernel import binary
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.projection import Step
+from projections.kernel.tables import Table
 from projections.loyalty.model import WorkingSet
 from projections.loyalty.outcomes import Answer, Outcome, RequestPlace
 from projections.loyalty.requests import may_take, place_of
@@ -21,13 +22,16 @@ SELECT o.workspace, uuid_send(o.customer), uuid_send(o.request), o.program, o.di
     o.partition, o.record_offset
 FROM unnest(%s, %s, %s) AS k (workspace, customer, request)
 JOIN outcomes o USING (workspace, customer, request)"""
-_NEW: LiteralString = """
-COPY outcomes (customer, request, partition, record_offset, workspace, program, digest, answer)
-FROM STDIN (FORMAT binary)"""
+_OUTCOMES = Table(
+    "outcomes",
+    "customer uuid, request uuid, partition integer, record_offset bigint, workspace text,"
+    " program text, digest text, answer text",
+)
 
 _COLUMNS = 8
 _fixed = Struct(">h i16s i16s ii iq".replace(" ", "")).pack
-decode_answer = msgspec.json.Decoder(Answer).decode
+_answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+decode_answer = _answer.decode
 
 
 async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
@@ -64,7 +68,7 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
 
 async def write(session: Session, working: WorkingSet) -> None:
     """Add what was decided."""
-    await binary.copy(session, _NEW, [_spell(each) for each in working.new_outcomes])
+    await _OUTCOMES.add(session, [_spell(each) for each in working.new_outcomes])
 
 
 def _spell(outcome: Outcome) -> bytes:

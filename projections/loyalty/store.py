@@ -17,21 +17,19 @@ from contracts.effects import EntryKind, Transfer
 from contracts.identifiers import FactKey
 from projections.kernel import binary
 from projections.kernel.projection import Step
+from projections.kernel.tables import Table
 from projections.loyalty import outcome_rows, used
 from projections.loyalty.entries import Customer, Entry, EntryKey, Member
 from projections.loyalty.ledger import Balance, Lot
 from projections.loyalty.model import NewLot, Profile, WorkingSet, look_at
 from services.runtime.postgres import Session
 
-_PROFILES: LiteralString = """
-SELECT p.workspace, uuid_send(p.customer), p.created_at, p.metadata::text
+_CUSTOMERS: LiteralString = """
+SELECT p.workspace, uuid_send(p.customer), p.created_at, p.metadata::text, m.program, m.available,
+    m.pending, m.spent, m.expired, m.earned, m.adjusted, m.reversed
 FROM unnest(%s, %s) AS k (workspace, customer)
-JOIN profiles p USING (workspace, customer)"""
-_MEMBERS: LiteralString = """
-SELECT m.workspace, uuid_send(m.customer), m.program, m.available, m.pending, m.spent, m.expired,
-    m.earned, m.adjusted, m.reversed
-FROM unnest(%s, %s) AS k (workspace, customer)
-JOIN members m USING (workspace, customer)"""
+JOIN profiles p USING (workspace, customer)
+LEFT JOIN members m USING (workspace, customer)"""
 _ENTRIES: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
     e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
@@ -49,15 +47,18 @@ SELECT l.workspace, uuid_send(l.customer), l.program, uuid_send(l.lot), l.grante
 FROM unnest(%s, %s, %s) AS k (workspace, customer, lot)
 JOIN lots l USING (workspace, customer, lot)"""
 
-_NEW_PROFILES: LiteralString = """
-COPY profiles (workspace, customer, created_at, metadata) FROM STDIN (FORMAT binary)"""
+_NEW_PROFILES = Table(
+    "profiles", "workspace text, customer uuid, created_at timestamptz, metadata jsonb"
+)
 _CHANGED_PROFILES: LiteralString = """
 UPDATE profiles p SET metadata = n.metadata
 FROM unnest(%s, %s, %s::jsonb[]) AS n (workspace, customer, metadata)
 WHERE p.workspace = n.workspace AND p.customer = n.customer"""
-_NEW_MEMBERS: LiteralString = """
-COPY members (customer, available, pending, spent, expired, earned, adjusted, reversed, workspace,
-    program) FROM STDIN (FORMAT binary)"""
+_NEW_MEMBERS = Table(
+    "members",
+    "customer uuid, available bigint, pending bigint, spent bigint, expired bigint, earned bigint,"
+    " adjusted bigint, reversed bigint, workspace text, program text",
+)
 _CHANGED_MEMBERS: LiteralString = """
 UPDATE members m SET available = n.available, pending = n.pending, spent = n.spent,
     expired = n.expired, earned = n.earned, adjusted = n.adjusted, reversed = n.reversed
@@ -65,19 +66,23 @@ FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     AS n (workspace, customer, program, available, pending, spent, expired, earned, adjusted,
         reversed)
 WHERE m.workspace = n.workspace AND m.customer = n.customer AND m.program = n.program"""
-_NEW_ENTRIES: LiteralString = """
-COPY entries (customer, entry, fact, points, shortfall, at, revision, partition, record_offset,
-    place, workspace, program, kind, rule, transfers, reverses, drawn)
-FROM STDIN (FORMAT binary)"""
-_NEW_LOTS: LiteralString = """
-COPY lots (customer, lot, granted, remaining, partition, record_offset, place, workspace, program,
-    expires_at) FROM STDIN (FORMAT binary)"""
+_NEW_ENTRIES = Table(
+    "entries",
+    "customer uuid, entry uuid, fact uuid, points bigint, shortfall bigint, at timestamptz,"
+    " revision bigint, partition integer, record_offset bigint, place integer, workspace text,"
+    " program text, kind text, rule text, transfers text, reverses uuid, drawn text",
+)
+_NEW_LOTS = Table(
+    "lots",
+    "customer uuid, lot uuid, granted bigint, remaining bigint, partition integer,"
+    " record_offset bigint, place integer, workspace text, program text, expires_at timestamptz",
+)
 _CHANGED_LOTS: LiteralString = """
 UPDATE lots l SET remaining = n.remaining
 FROM unnest(%s, %s, %s, %s) AS n (workspace, customer, lot, remaining)
 WHERE l.workspace = n.workspace AND l.customer = n.customer AND l.lot = n.lot"""
 
-# Columns of fixed width in the order of the COPY statements, each after its length; the count of
+# Columns of fixed width in the order of the tables above, each after its length; the count of
 # all columns goes first.
 _member = Struct(">hi16siqiqiqiqiqiqiq").pack
 _entry = Struct(">hi16si16si16siqiqiqiqiiiqii").pack
@@ -110,14 +115,18 @@ async def _load_customers(session: Session, working: WorkingSet, steps: Sequence
     if not unknown:
         return
     keys = _customer_keys(unknown)
-    for workspace, key, created_at, metadata in await _rows(session, _PROFILES, keys):
+    for workspace, key, created_at, metadata, program, *amounts in await _rows(
+        session, _CUSTOMERS, keys
+    ):
         customer = (workspace, binary.customer_id(key))
-        working.profiles[customer] = Profile(
-            created_at=created_at, metadata=codec.decode_object(metadata.encode())
-        )
-        working.stored_profiles.add(customer)
-    for workspace, key, program, *amounts in await _rows(session, _MEMBERS, keys):
-        member = (workspace, binary.customer_id(key), program)
+        if customer not in working.profiles:
+            working.profiles[customer] = Profile(
+                created_at=created_at, metadata=codec.decode_object(metadata.encode())
+            )
+            working.stored_profiles.add(customer)
+        if program is None:
+            continue
+        member = (*customer, program)
         working.balances[member] = Balance(
             available=amounts[0],
             pending=amounts[1],
@@ -168,8 +177,8 @@ async def write(session: Session, working: WorkingSet) -> None:
     """Write what the batch changed, inside the kernel's transaction."""
     await _write_profiles(session, working)
     await _write_members(session, working)
-    await binary.copy(session, _NEW_ENTRIES, list(_spell_entries(working.new_entries)))
-    await binary.copy(session, _NEW_LOTS, [_spell_lot(each) for each in working.new_lots])
+    await _NEW_ENTRIES.add(session, list(_spell_entries(working.new_entries)))
+    await _NEW_LOTS.add(session, [_spell_lot(each) for each in working.new_lots])
     await _write_changed_lots(session, working)
     await outcome_rows.write(session, working)
     working.stored_profiles |= working.changed_profiles
@@ -180,7 +189,7 @@ async def write(session: Session, working: WorkingSet) -> None:
 async def _write_profiles(session: Session, working: WorkingSet) -> None:
     fresh = working.changed_profiles - working.stored_profiles
     spelled = [_spell_profile(customer, working.profiles[customer]) for customer in fresh]
-    await binary.copy(session, _NEW_PROFILES, spelled)
+    await _NEW_PROFILES.add(session, spelled)
     known = list(working.changed_profiles - fresh)
     if known:
         metadata = [codec.encode(working.profiles[each].metadata).decode() for each in known]
@@ -202,7 +211,7 @@ def _spell_profile(customer: Customer, profile: Profile) -> bytes:
 async def _write_members(session: Session, working: WorkingSet) -> None:
     fresh = working.changed_balances - working.stored_balances
     spelled = [_spell_member(member, working.balances[member]) for member in fresh]
-    await binary.copy(session, _NEW_MEMBERS, spelled)
+    await _NEW_MEMBERS.add(session, spelled)
     known = list(working.changed_balances - fresh)
     if known:
         columns = zip(*(_amounts(working.balances[member]) for member in known), strict=True)
