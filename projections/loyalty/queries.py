@@ -1,13 +1,18 @@
 """Reading the ledger: members, entries, totals. Read-only; the schema is the generation's."""
 
+from collections.abc import Collection
 from typing import LiteralString
 
 import msgspec
 from psycopg import sql
 
 from contracts.effects import Account, LoyaltyEntry
-from projections.kernel import rows
+from contracts.requests import spell_request_id
+from contracts.topics import CUSTOMER_EVENTS
+from projections.kernel import binary, rows
 from projections.loyalty.entries import public_entry
+from projections.loyalty.outcome_rows import decode_answer
+from projections.loyalty.outcomes import Granted, Joined, Refused
 from projections.loyalty.store import entry_of
 from services.runtime.postgres import Session
 
@@ -82,6 +87,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     object: str = "loyalty_totals"
 
 
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided of a request; ``digest`` is that of the command, ``position`` its place."""
+
+    digest: str
+    position: str
+    answer: EntryView | MemberView | Refused
+
+
 class CursorError(ValueError):
     """The cursor is none that a page of entries gave out."""
 
@@ -111,6 +124,9 @@ SELECT count(*), coalesce(sum(earned + adjusted - reversed), 0)::bigint,
     coalesce(sum(expired), 0)::bigint, coalesce(sum(earned), 0)::bigint,
     coalesce(sum(adjusted), 0)::bigint, coalesce(sum(reversed), 0)::bigint
 FROM {} WHERE workspace = %s AND program = %s"""
+_OUTCOMES: LiteralString = """
+SELECT uuid_send(request), uuid_send(customer), program, digest, answer, partition, record_offset
+FROM {} WHERE request = ANY (%s)"""
 
 _NEWEST = (2**62, 0)
 
@@ -126,13 +142,7 @@ async def members_of(
         MemberView(
             program=row[0],
             customer=customer,
-            points=Points(
-                available=row[1],
-                pending=row[2],
-                spent=row[3],
-                expired=row[4],
-                lifetime=sum(row[1:]),
-            ),
+            points=_points(*row[1:]),
         )
         for row in found
     ]
@@ -145,8 +155,7 @@ async def member(
     found = await members_of(session, schema, workspace, customer, program)
     if found:
         return found[0]
-    zeros = Points(available=0, pending=0, spent=0, expired=0, lifetime=0)
-    return MemberView(program=program, customer=customer, points=zeros)
+    return MemberView(program=program, customer=customer, points=_points(0, 0, 0, 0))
 
 
 async def entries(
@@ -201,6 +210,42 @@ async def totals(session: Session, schema: str, workspace: str, program: str) ->
         earned=row[5],
         adjusted=row[6],
         reversed=row[7],
+    )
+
+
+async def decided(
+    session: Session, schema: str, requests: Collection[bytes]
+) -> dict[str, list[Decided]]:
+    """Find what was decided of requests, by their record ids; what is not decided is left out."""
+    query = sql.SQL(_OUTCOMES).format(sql.Identifier(schema, "outcomes"))
+    found: dict[str, list[Decided]] = {}
+    for request, *columns in await (
+        await session.execute(query, (binary.uuids(requests),))
+    ).fetchall():
+        found.setdefault(spell_request_id(request), []).append(_decided(*columns))
+    return found
+
+
+def _decided(
+    customer: bytes, program: str, digest: str, answer: str, partition: int, offset: int
+) -> Decided:
+    position = f"{CUSTOMER_EVENTS}/{partition}/{offset}"
+    match decode_answer(answer):
+        case Granted(entry=entry):
+            return Decided(digest=digest, position=position, answer=view(entry))
+        case Joined() as joined:
+            points = _points(joined.available, joined.pending, joined.spent, joined.expired)
+            member_id = binary.customer_id(customer)
+            told = MemberView(program=program, customer=member_id, points=points)
+            return Decided(digest=digest, position=position, answer=told)
+        case Refused() as refused:
+            return Decided(digest=digest, position=position, answer=refused)
+
+
+def _points(available: int, pending: int, spent: int, expired: int) -> Points:
+    lifetime = available + pending + spent + expired
+    return Points(
+        available=available, pending=pending, spent=spent, expired=expired, lifetime=lifetime
     )
 
 

@@ -8,7 +8,11 @@ from psycopg.errors import UndefinedTable
 
 from contracts.errors import RefusedError, RevisionAheadError
 from services.api.progress import NoReadModelError
-from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
+from services.runtime.kafka.errors import (
+    KafkaUnavailableError,
+    OutcomeUnknownError,
+    OverloadedError,
+)
 from services.runtime.logging import logger
 from services.runtime.postgres import DatabaseUnavailableError, InvalidRowError
 from services.runtime.problems import (
@@ -16,6 +20,7 @@ from services.runtime.problems import (
     ProblemError,
     malformed,
     outcome_unknown,
+    rate_limited,
     refused,
     unavailable,
 )
@@ -32,6 +37,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table
             return refused(error, slug="malformed", title="The request is malformed")
         case InvalidRowError():
             return malformed("A value has a form that is not taken here.")
+        case OverloadedError():
+            return rate_limited(str(error))
         case NoReadModelError():
             return unavailable(f"The projection {error} has no read model yet.")
         case UndefinedTable():

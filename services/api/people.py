@@ -21,10 +21,16 @@ SELECT customer::text FROM upshot.identities
 WHERE workspace = %s AND kind = 'source_id' AND value = %s"""
 
 
+def reads_as_id(text: str) -> str | None:
+    """The uuid of a text that has the form of a customer id; None where it has another."""
+    return customer_uuid(text) if _ID.fullmatch(text) else None
+
+
 async def find_customer(session: Session, workspace: str, text: str) -> CustomerId | None:
     """The customer of an id or ``source_id``; what reads as an id is one, if it exists."""
-    if _ID.fullmatch(text):
-        found = await _one(session, _EXISTS, workspace, customer_uuid(text))
+    uuid = reads_as_id(text)
+    if uuid is not None:
+        found = await _one(session, _EXISTS, workspace, uuid)
         if found is not None:
             return found
     return await _one(session, _BY_SOURCE_ID, workspace, text)

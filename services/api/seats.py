@@ -1,4 +1,4 @@
-"""Places for requests that stay: those that wait for a position, and streams.
+"""Places for requests that stay: those that wait for a position, commands, and streams.
 
 Guarantee: no more of them at once than there are seats, and of one workspace no more than its
 share; who finds none is refused at once and told to come again. What answers in milliseconds needs
@@ -13,8 +13,12 @@ from typing import Final
 from services.runtime.problems import ProblemError, rate_limited
 
 WAITS_MAX: Final = 128
-"""Requests that wait at once: with the streams, three quarters of what the front door passes on."""
+"""Requests that wait at once: with streams and commands, seven eighths of what the front door
+passes on."""
 WAITS_OF_WORKSPACE_MAX: Final = 96
+COMMANDS_MAX: Final = 256
+"""Commands at once: 3,000 a second at 80 ms each, and what piles up while loyalty is away."""
+COMMANDS_OF_WORKSPACE_MAX: Final = 192
 STREAMS_MAX: Final = 64
 """Streams at once: each asks Postgres four times a second."""
 STREAMS_OF_WORKSPACE_MAX: Final = 48
@@ -62,6 +66,11 @@ class Seats:
 def waiting_seats() -> Seats:
     """Of requests that wait for a position."""
     return Seats("requests that wait", total=WAITS_MAX, of_workspace=WAITS_OF_WORKSPACE_MAX)
+
+
+def command_seats() -> Seats:
+    """Of commands that wait for their outcome."""
+    return Seats("commands", total=COMMANDS_MAX, of_workspace=COMMANDS_OF_WORKSPACE_MAX)
 
 
 def stream_seats() -> Seats:

@@ -12,19 +12,22 @@ from typing import Final
 import uvicorn
 
 from contracts.codec import encode
+from contracts.topics import CUSTOMER_EVENTS
 from services.api.app import App
 from services.api.asyncapi import asyncapi_document
+from services.api.decisions import Commands
 from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
 from services.api.log import Log
 from services.api.openapi import openapi_document
 from services.api.patience import keep_patience
 from services.api.progress import Progress
-from services.api.seats import stream_seats, waiting_seats
+from services.api.seats import command_seats, stream_seats, waiting_seats
 from services.api.state import CHANGES_MAX, Api
 from services.api.table import ROUTES
 from services.runtime.access import KeyStore, ensure_admin_key
 from services.runtime.clock import SystemClock
+from services.runtime.kafka.appender import Appender
 from services.runtime.kafka.producer import Producer
 from services.runtime.logging import logger
 from services.runtime.postgres import (
@@ -87,6 +90,9 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
         patience = asyncio.create_task(keep_patience(pool, settings.postgres), name="patience")
         relay = DefinitionsRelay(pool, producer)
         keys = KeyStore(pool)
+        progress = Progress(pool)
+        appender = Appender(producer, CUSTOMER_EVENTS)
+        commands = Commands(pool, progress, appender, partitions=settings.partitions)
         master = MasterKey.parse(settings.master_key.get_secret_value())
         api = Api(
             settings=settings,
@@ -94,9 +100,11 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
             keys=keys,
             producer=producer,
             relay=relay,
-            progress=Progress(pool),
+            progress=progress,
             waits=waiting_seats(),
             streams=stream_seats(),
+            commanding=command_seats(),
+            commands=commands,
             log=Log(settings),
             compiled=Compiled(),
             changing=asyncio.Semaphore(CHANGES_MAX),
@@ -112,6 +120,8 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
         finally:
             api.preparing.cancel()
             patience.cancel()
+            await commands.stop()
+            await appender.drain()
             await relay.stop()
             await keys.stop()
             await api.log.stop()

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import psycopg
 
+from services.api.decisions import Commands
 from services.api.definitions.relay import DefinitionsRelay
 from services.api.definitions.standing import Compiled
 from services.api.log import Log
@@ -37,6 +38,8 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     waits: Seats
     streams: Seats
+    commanding: Seats
+    commands: Commands
     log: Log
     compiled: Compiled
     changing: asyncio.Semaphore

@@ -4,6 +4,7 @@ import msgspec
 
 from services.api import (
     activity,
+    commands,
     customers,
     deliveries,
     descriptions,
@@ -38,6 +39,7 @@ ROUTES: tuple[Route, ...] = tuple(
         *customers.ROUTES,
         *activity.ROUTES,
         *loyalty.ROUTES,
+        *commands.ROUTES,
         *deliveries.ROUTES,
         *endpoints.ROUTES,
         *projections.ROUTES,

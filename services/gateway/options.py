@@ -56,7 +56,7 @@ def read_options(query: bytes, headers: Headers, allowed: frozenset[str]) -> Opt
         if name == b"idempotency-key":
             if key is not None:
                 raise _refused("Idempotency-Key", "stands twice")
-            key = _idempotency_key(value)
+            key = idempotency_key(value)
         elif name == b"upshot-definitions-revision":
             revision = _revision(value)
     if not asked and key is None and not revision:
@@ -131,8 +131,8 @@ def _results(asked: dict[str, str]) -> bool:
             raise _refused("results", "is neither all nor refused")
 
 
-def _idempotency_key(value: bytes) -> str:
-    """Read the key, quoted as RFC 8941 has it, or bare."""
+def idempotency_key(value: bytes) -> str:
+    """Read the key, quoted as RFC 8941 has it, or bare; raises ``ProblemError`` 400."""
     try:
         text = value.strip().decode()
     except UnicodeDecodeError as error:
