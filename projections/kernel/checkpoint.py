@@ -21,11 +21,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What else is known at a place, all of it a function of the log up to there.
 
     ``revisions``: definitions revision in force, by workspace. ``sources``: last sequence applied,
-    by source. ``sequence``: of the last output record. ``dead``: offsets of recent dead letters.
+    by source. ``clocks``: what test clocks show, by workspace. ``sequence``: of the last output
+    record. ``dead``: offsets of recent dead letters.
     """
 
     revisions: dict[str, int] = {}
     sources: dict[str, int] = {}
+    clocks: dict[str, datetime] = {}
     sequence: int = 0
     dead: tuple[int, ...] = ()
 
@@ -33,8 +35,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a partition stands. ``record_id`` is that of the record before ``next_offset``.
 
-    ``live`` says whether outputs are put out: it changes hands with the checkpoint, so that no
-    owner can be mistaken about it.
+    ``is_partway`` says that of what comes before the record at ``next_offset`` (timers due at its
+    time) a part is applied; otherwise the rows are a function of ``next_offset`` alone. ``live``
+    says whether outputs are put out: it changes hands with the checkpoint, so that no owner can be
+    mistaken about it.
     """
 
     partition: int
@@ -44,20 +48,26 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     logical_time: datetime
     progress: Progress
     live: bool
+    is_partway: bool = False
     hold_at: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Where the record that is applied in part ends, or ``next_offset`` when none is."""
+        return self.next_offset + self.is_partway
 
 
 _CLAIM: LiteralString = """
 UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL WHERE partition = %s
 RETURNING partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
-    hold_at"""
+    is_partway, hold_at"""
 _READ: LiteralString = """
 SELECT partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
-    hold_at
+    is_partway, hold_at
 FROM checkpoints WHERE partition = %s"""
 _MOVE: LiteralString = """
 UPDATE checkpoints
-SET next_offset = %s, record_id = %s, logical_time = %s, progress = %s::jsonb
+SET next_offset = %s, record_id = %s, logical_time = %s, progress = %s::jsonb, is_partway = %s
 WHERE partition = %s AND next_offset = %s AND owner_epoch = %s
     AND (hold_at IS NULL OR hold_at >= %s)"""
 _STOP: LiteralString = """
@@ -82,7 +92,7 @@ async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
     Raises:
         FencedError: the partition has another owner or stands elsewhere.
         SwappedError: the generation became live or ceased to be.
-        HeldError: an operator holds the generation before ``new.next_offset``.
+        HeldError: an operator holds the generation before ``new.end``.
     """
     cursor = await session.execute(
         _MOVE,
@@ -91,10 +101,11 @@ async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
             new.record_id,
             new.logical_time,
             msgspec.json.encode(new.progress).decode(),
+            new.is_partway,
             old.partition,
             old.next_offset,
             old.owner_epoch,
-            new.next_offset,
+            new.end,
         ),
     )
     if cursor.rowcount == 1:
@@ -123,7 +134,8 @@ async def _one(session: Session, statement: LiteralString, partition: int) -> Ch
         logical_time=row[4],
         progress=_decode_progress(row[5]),
         live=row[6],
-        hold_at=row[7],
+        is_partway=row[7],
+        hold_at=row[8],
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from psycopg import sql
 
 from projections.kernel.generations import Generation
-from projections.kernel.holds import has_passed, hold_at, hold_here, offsets_of, release
+from projections.kernel.holds import ends_of, has_passed, hold_at, hold_here, offsets_of, release
 from services.runtime.postgres import Session, allow_long_statements
 
 WAIT_SECONDS_MAX = 600.0
@@ -84,20 +84,33 @@ async def compare(
     await allow_long_statements(reading)
     await hold_here(steering, candidate)
     try:
-        await _until_passed(reading, live.schema, await offsets_of(steering, candidate.schema))
-        async with reading.transaction():
-            await reading.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            offsets = await offsets_of(reading, live.schema)
-            expected = await table_digests(reading, live.schema)
-            await hold_at(steering, candidate, offsets)
-            await _until_passed(steering, candidate.schema, offsets)
-            found = await table_digests(steering, candidate.schema)
-            tables = [
-                await _table(reading, live, candidate, name, expected.get(name), found.get(name))
-                for name in sorted({*expected, *found})
-            ]
+        await _until_passed(reading, live.schema, await ends_of(steering, candidate.schema))
+        while True:
+            async with reading.transaction():
+                await reading.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                offsets = await offsets_of(reading, live.schema)
+                if offsets == await ends_of(reading, live.schema):
+                    return await _compare_at(offsets, reading, steering, live, candidate)
+            await asyncio.sleep(POLL_SECONDS)  # timers without number are firing: wait for an end
     finally:
         await release(steering, candidate)
+
+
+async def _compare_at(
+    offsets: dict[int, int],
+    reading: Session,
+    steering: Session,
+    live: Generation,
+    candidate: Generation,
+) -> Comparison:
+    expected = await table_digests(reading, live.schema)
+    await hold_at(steering, candidate, offsets)
+    await _until_passed(steering, candidate.schema, offsets)
+    found = await table_digests(steering, candidate.schema)
+    tables = [
+        await _table(reading, live, candidate, name, expected.get(name), found.get(name))
+        for name in sorted({*expected, *found})
+    ]
     return Comparison(
         live_generation=live.number,
         next_generation=candidate.number,

@@ -25,9 +25,10 @@ TOLD_BYTES_MAX = 256 * 1024
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record of ``customer.events`` that a projection could not apply.
+    """A record of ``customer.events``, or a timer due before it, that could not be applied.
 
-    ``reason`` is the kind of failure and a detail without personal data.
+    ``reason`` is the kind of failure and a detail without personal data. ``timer`` is the id of
+    the timer's made-up record; empty where it is the record of the log.
     """
 
     projection: str
@@ -37,6 +38,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reason: tuple[str, str]
     key: bytes
     value: bytes
+    timer: str = ""
 
 
 class DeadLetterData(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +52,8 @@ class DeadLetterData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INSERT: LiteralString = """
-INSERT INTO dead_letters (partition, record_offset, at, reason, detail, key, record)
-VALUES (%s, %s, %s, %s, %s, %b, %b)"""
+INSERT INTO dead_letters (partition, record_offset, timer, at, reason, detail, key, record)
+VALUES (%s, %s, %s, %s, %s, %s, %b, %b)"""
 
 
 async def insert(session: Session, letter: DeadLetter) -> None:
@@ -59,7 +61,16 @@ async def insert(session: Session, letter: DeadLetter) -> None:
     reason, detail = letter.reason
     await session.execute(
         _INSERT,
-        (letter.partition, letter.offset, letter.at, reason, detail, letter.key, letter.value),
+        (
+            letter.partition,
+            letter.offset,
+            letter.timer,
+            letter.at,
+            reason,
+            detail,
+            letter.key,
+            letter.value,
+        ),
     )
 
 
@@ -75,7 +86,7 @@ def encode(letter: DeadLetter, *, source: str, sequence: int) -> bytes:
         record=letter.value[:TOLD_BYTES_MAX].decode(errors="backslashreplace"),
     )
     record = CloudEvent(
-        id=derived_id("dead_", letter.projection, position),
+        id=derived_id("dead_", letter.projection, position, letter.timer),
         source=source,
         type=DEAD_LETTER,
         subject=letter.key.decode(errors="backslashreplace"),

@@ -11,6 +11,7 @@ from typing import LiteralString
 
 import msgspec
 
+from contracts.clocks import ClockAdvanced
 from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
 from contracts.requests import AdjustRequested, JoinRequested
@@ -104,7 +105,7 @@ class FactsOfBatch:
                 )
             case EventWithdrawn():
                 change = withdraw(stored, EventId(event.event_id), last_offset=event.last_offset)
-            case ProfileChanged() | AdjustRequested() | JoinRequested():
+            case ProfileChanged() | AdjustRequested() | JoinRequested() | ClockAdvanced():
                 return None
         if place is not None and change.stored is not None and change.stored is not stored:
             self._stored[place] = self._changed[place] = change.stored

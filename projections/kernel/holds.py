@@ -8,7 +8,9 @@ from projections.kernel.generations import Generation
 from services.runtime.postgres import Session
 
 _OFFSETS: LiteralString = "SELECT partition, next_offset FROM {} ORDER BY partition"
-_HOLD_HERE: LiteralString = "UPDATE {} SET hold_at = next_offset"
+_ENDS: LiteralString = """
+SELECT partition, next_offset + is_partway::int FROM {} ORDER BY partition"""
+_HOLD_HERE: LiteralString = "UPDATE {} SET hold_at = next_offset + is_partway::int"
 _HOLD_AT: LiteralString = """
 UPDATE {} c SET hold_at = n.hold_at
 FROM unnest(%s::int[], %s::bigint[]) AS n (partition, hold_at) WHERE c.partition = n.partition"""
@@ -21,6 +23,15 @@ async def offsets_of(session: Session, schema: str) -> dict[int, int]:
     return dict(await (await session.execute(query)).fetchall())
 
 
+async def ends_of(session: Session, schema: str) -> dict[int, int]:
+    """Read the first offsets at which a generation's rows are a function of the log up to there.
+
+    They differ from where it stands in partitions that have applied a record's timers in part.
+    """
+    query = sql.SQL(_ENDS).format(sql.Identifier(schema, "checkpoints"))
+    return dict(await (await session.execute(query)).fetchall())
+
+
 async def has_passed(session: Session, schema: str, goal: dict[int, int]) -> bool:
     """Whether a generation has reached these offsets in every partition."""
     offsets = await offsets_of(session, schema)
@@ -28,7 +39,7 @@ async def has_passed(session: Session, schema: str, goal: dict[int, int]) -> boo
 
 
 async def hold_here(session: Session, generation: Generation) -> None:
-    """Hold a generation where it stands."""
+    """Hold a generation at its ends."""
     await session.execute(sql.SQL(_HOLD_HERE).format(_checkpoints(generation)))
 
 

@@ -95,19 +95,19 @@ class Outputs:
         """How many records are kept."""
         return len(self._relayed)
 
-    def add(self, outputs: Iterable[Output | RawOutput]) -> None:
-        """Encode outputs in order.
+    def put(self, output: Output | RawOutput) -> None:
+        """Encode an output after those before it.
 
         Raises:
-            InvalidRecordError: one is larger than a topic takes; its cause is a dead letter.
+            InvalidRecordError: it is larger than a topic takes; its cause is a dead letter.
         """
-        for output in outputs:
-            if self._live:
-                self._sequence += 1
-                relayed = self._encode(output, self._sequence)
-                if len(relayed.value) > OUTPUT_MAX_BYTES:
-                    raise InvalidRecordError("output too large", f"{len(relayed.value)} bytes")
-                self._relayed.append(relayed)
+        if not self._live:
+            return
+        self._sequence += 1
+        relayed = self._encode(output, self._sequence)
+        if len(relayed.value) > OUTPUT_MAX_BYTES:
+            raise InvalidRecordError("output too large", f"{len(relayed.value)} bytes")
+        self._relayed.append(relayed)
 
     def encoded(self) -> bytes:
         """Return all of them as an outbox row holds them."""

@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
+from contracts import codec
+from contracts.cloudevent import CloudEvent
+from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel.batch import Applier, Committed, record_id
 from projections.kernel.checkpoint import Checkpoint
@@ -21,9 +24,10 @@ from projections.kernel.errors import DivergedError, HeldError
 from projections.kernel.failures import Decision, decide
 from projections.kernel.outbox import OutboxRow, Relay
 from projections.kernel.projection import Definitions, Projection
+from projections.kernel.ticker import Ticker
 from services.runtime.kafka.consumer import Consumer, Incoming
 from services.runtime.kafka.errors import not_cancelled
-from services.runtime.kafka.producer import Producer
+from services.runtime.kafka.producer import Outgoing, Producer
 from services.runtime.postgres import (
     DatabaseUnavailableError,
     Session,
@@ -48,6 +52,8 @@ HOLD_SECONDS = 0.05
 """How often a held partition looks whether it may go on."""
 RECLAIM_SECONDS = 7.0
 """How long a fenced owner waits: longer than a group session, so a real loss shows first."""
+TICK_SECONDS = 5.0
+"""How long the append of a tick may take; another follows."""
 PROBE_TRIES_MAX = 40
 """Polls for the record before ``next_offset`` before Kafka counts as unavailable."""
 
@@ -136,12 +142,21 @@ class PartitionOwner(Generic[W]):
                 held = await checkpoints.claim(session, self._partition)
             await self._verify(held)
             relay = _RelayTask(self._projection.name, wiring, relaying, held)
+            ticker = Ticker(self._projection.name, self._append)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(relay.run())
-                    tasks.create_task(self._follow(session, held, relay))
+                    tasks.create_task(self._follow(session, held, relay, ticker))
+                    if held.live:
+                        tasks.create_task(ticker.run())
             except* Exception as group:
                 raise group.exceptions[0] from group
+
+    async def _append(self, tick: CloudEvent) -> None:
+        outgoing = Outgoing(tick.subject.encode(), codec.encode(tick))
+        await self._wiring.producer.append(
+            CUSTOMER_EVENTS, self._partition, [outgoing], deadline_seconds=TICK_SECONDS
+        )
 
     async def _verify(self, held: Checkpoint) -> None:
         """Read the record before ``next_offset`` again; go on only if its id stands there."""
@@ -167,21 +182,26 @@ class PartitionOwner(Generic[W]):
                 return record
         raise TimeoutError(f"no record of partition {self._partition} came")
 
-    async def _follow(self, session: Session, held: Checkpoint, relay: "_RelayTask") -> None:
+    async def _follow(
+        self, session: Session, held: Checkpoint, relay: "_RelayTask", ticker: Ticker
+    ) -> None:
         wiring = self._wiring
         applier = Applier(
             self._projection,
             session,
             wiring.definitions,
             live=held.live,
+            partition=self._partition,
             partitions=wiring.partitions,
         )
         wiring.report(self._partition, None)
         wiring.applied(0, held)
         while True:
+            ticker.know(await applier.next_due(), held)
             records = await wiring.consumer.poll(self._partition, records_max=SMALL_BATCH_MAX)
             if not records:
                 continue
+            ticker.busy()
             if records[0].offset != held.next_offset:
                 raise DivergedError(
                     f"partition {self._partition} goes on at {records[0].offset}, "

@@ -7,7 +7,7 @@ the kernel does everything else. ``projections/README.md`` shows how to write on
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -15,23 +15,32 @@ from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Catalogue, Snapshot
 from contracts.events import EventData
 from contracts.versions import Change
+from projections.kernel.timers import Timer
 from services.runtime.postgres import Session
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One record at its place, with all that a model may know besides its own rows.
+class Moment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something that happens at a place, with all that a model may know besides its own rows.
 
-    ``at`` is the partition's logical time there, ``snapshot`` the definitions in force there,
-    ``change`` what the record does to its fact (None where the record is about no fact). ``judged``
-    are the definitions that judge the fact: those in force at its first version.
+    ``at`` is the logical time there, ``snapshot`` the definitions in force there, ``record`` what
+    is told as the cause of what follows.
     """
 
     partition: int
     offset: int
     at: datetime
     record: CloudEvent
-    data: EventData
     snapshot: Snapshot
+
+
+class Step(Moment, frozen=True, kw_only=True, gc=False):
+    """A record of the log.
+
+    ``change`` is what the record does to its fact (None where the record is about no fact).
+    ``judged`` are the definitions that judge the fact: those in force at its first version.
+    """
+
+    data: EventData
     change: Change | None
     judged: Snapshot
 
@@ -41,10 +50,20 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.change is None or self.change.is_effective
 
 
+class Firing(Moment, frozen=True, kw_only=True, gc=False):
+    """A timer of a customer that is due: ``at`` is its instant, or that of its setting if later.
+
+    Its place is the first record whose time reaches it; that record is applied after it. The log
+    has no ``record`` of it, that is made up to be named as a cause.
+    """
+
+    timer: Timer
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that a model wants appended, keyed by its customer; ``id`` derives from the cause.
 
-    ``time`` is when it occurred. ``cause`` is the step whose record caused it.
+    ``time`` is when it occurred. ``cause`` is what caused it.
     """
 
     topic: str
@@ -53,7 +72,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     customer: str
     time: datetime
     data: msgspec.Raw
-    cause: Step
+    cause: Moment
 
 
 class RawOutput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -68,6 +87,10 @@ class RawOutput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     partition: int
     customer: str
     value: bytes
+
+
+Effect = Output | Timer
+"""What a model answers besides the change of its rows."""
 
 
 class Definitions(Protocol):
@@ -121,7 +144,7 @@ class Projection(Protocol[W]):
         """Read the rows that these steps may touch into the working set, by sets."""
         ...
 
-    def apply(self, working: W, step: Step) -> Iterable[Output]:
+    def apply(self, working: W, step: Step) -> Iterable[Effect]:
         """Fold one step into the working set; pure besides. What it raises is a dead letter."""
         ...
 
@@ -136,4 +159,21 @@ class Projection(Protocol[W]):
 
     async def verify(self, session: Session) -> list[str]:
         """Check the read model's own laws; answer a sentence for each that is broken."""
+        ...
+
+
+@runtime_checkable
+class Timed(Projection[W], Protocol[W]):
+    """What the kernel asks besides of a projection that sets timers."""
+
+    async def load_due(self, session: Session, working: W, due: Sequence[Timer]) -> None:
+        """Read the rows that these timers may touch into the working set, by sets.
+
+        A timer that is set and due within one batch is not among them: its customer's rows are
+        those that the step which set it had.
+        """
+        ...
+
+    def fire(self, working: W, firing: Firing) -> Iterable[Effect]:
+        """Fold a firing into the working set; pure besides. What it raises is a dead letter."""
         ...

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from projections.kernel.compare import Comparison, compare
 from projections.kernel.generations import Generation
-from projections.kernel.holds import has_passed, hold_at, hold_here, offsets_of, release
+from projections.kernel.holds import ends_of, has_passed, hold_at, hold_here, release
 from services.runtime.postgres import Session
 
 PAUSE_SECONDS_MAX = 10.0
@@ -93,10 +93,11 @@ async def promote(
 async def _meet(session: Session, live: Generation, candidate: Generation) -> dict[int, int]:
     """Hold both at the same offsets, the live one with nothing left to append."""
     await hold_here(session, candidate)
-    goal = await offsets_of(session, candidate.schema)
+    goal = await ends_of(session, candidate.schema)
     await _until(lambda: has_passed(session, live.schema, goal))
     await hold_here(session, live)
-    offsets = await offsets_of(session, live.schema)
+    offsets = await ends_of(session, live.schema)
+    await _until(lambda: has_passed(session, live.schema, offsets))
     await hold_at(session, candidate, offsets)
     await _until(lambda: has_passed(session, candidate.schema, offsets))
     await _until(lambda: _has_appended(session, live))

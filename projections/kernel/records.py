@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from contracts import codec
+from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
 from contracts.cloudevent import CloudEvent
 from contracts.events import (
     CUSTOM_EVENT,
@@ -33,7 +34,8 @@ from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import InvalidRecordError
 from services.runtime.kafka.consumer import Incoming
 
-_decoders: dict[str, msgspec.json.Decoder[EventData]] = {
+_decoders: dict[str, msgspec.json.Decoder[EventData | ClockAdvanced]] = {
+    CLOCK_ADVANCED: codec.decoder(ClockAdvanced),
     CUSTOM_EVENT: codec.decoder(CustomEvent),
     PROFILE_CHANGED: codec.decoder(ProfileChanged),
     EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
@@ -49,53 +51,77 @@ FactPlace = tuple[str, str, FactKey]
 class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A record that concerns projections, at its place.
 
-    ``fact`` says which stored fact it is about; None where its fact can have no other version.
+    ``time`` is the partition's logical time there, ``at`` that of the record's workspace, which a
+    test clock may set apart. ``fact`` says which stored fact it is about; None where its fact can
+    have no other version.
     """
 
     offset: int
+    time: datetime
     at: datetime
     revision: int
     record: CloudEvent
-    data: EventData
+    data: EventData | ClockAdvanced
     fact: FactPlace | None
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as read: what concerns projections, and where the checkpoint stands after it."""
+    """A batch as read: what concerns projections, and where the checkpoint stands after it.
+
+    ``times`` has the offsets where logical time moved and to what, ``stamps`` those where a
+    workspace's definitions did.
+    """
 
     checkpoint: Checkpoint
     decoded: list[Decoded]
+    times: list[tuple[int, datetime]]
+    stamps: list[tuple[int, str, int]]
 
 
 def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
     """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
-    sources, revisions = dict(old.progress.sources), dict(old.progress.revisions)
-    at, last_id, appended_at_ms = old.logical_time, old.record_id, -1
+    progress = old.progress
+    sources, revisions = dict(progress.sources), dict(progress.revisions)
+    clocks = dict(progress.clocks)
+    time, last_id, appended_at_ms = old.logical_time, old.record_id, -1
     decoded: list[Decoded] = []
+    times: list[tuple[int, datetime]] = []
+    stamps: list[tuple[int, str, int]] = []
     for incoming in records:
         record = _decode(incoming.value)
         if incoming.appended_at_ms != appended_at_ms:
             appended_at_ms = incoming.appended_at_ms
-            at = max(at, incoming.appended_at)
+            if incoming.appended_at > time:
+                time = incoming.appended_at
+                times.append((incoming.offset, time))
         last_id = record.id
-        revision = revisions.get(record.workspace, -1)
+        revision = revisions.get(record.workspace, 0)
         if record.definitionsrevision > revision:
             revision = revisions[record.workspace] = record.definitionsrevision
+            stamps.append((incoming.offset, record.workspace, revision))
         if record.sequence is not UNSET and _stands_twice(record, sources):
             continue
         decoder = _decoders.get(record.type)
         if decoder is not None:
             event = _decode_data(decoder, record)
+            at = clocks.get(record.workspace, time) if clocks else time
+            if isinstance(event, ClockAdvanced):
+                at = clocks[record.workspace] = max(
+                    clocks.get(record.workspace, event.to), event.to
+                )
             fact = _fact_of(record, event)
-            decoded.append(Decoded(incoming.offset, at, revision, record, event, fact))
+            decoded.append(Decoded(incoming.offset, time, at, revision, record, event, fact))
     after = msgspec.structs.replace(
         old,
         next_offset=records[-1].offset + 1,
         record_id=last_id,
-        logical_time=at,
-        progress=msgspec.structs.replace(old.progress, sources=sources, revisions=revisions),
+        logical_time=time,
+        is_partway=False,
+        progress=msgspec.structs.replace(
+            progress, sources=sources, revisions=revisions, clocks=clocks
+        ),
     )
-    return Reading(checkpoint=after, decoded=decoded)
+    return Reading(checkpoint=after, decoded=decoded, times=times, stamps=stamps)
 
 
 def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
@@ -107,7 +133,7 @@ def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
     return False
 
 
-def _fact_of(record: CloudEvent, event: EventData) -> FactPlace | None:
+def _fact_of(record: CloudEvent, event: EventData | ClockAdvanced) -> FactPlace | None:
     match event:
         case CustomEvent():
             if event.identified is None:
@@ -115,7 +141,7 @@ def _fact_of(record: CloudEvent, event: EventData) -> FactPlace | None:
             return record.workspace, record.subject, key_of_event_id(event.event_id)
         case EventWithdrawn():
             return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case ProfileChanged() | AdjustRequested() | JoinRequested():
+        case ProfileChanged() | AdjustRequested() | JoinRequested() | ClockAdvanced():
             return None
 
 
@@ -126,7 +152,9 @@ def _decode(value: bytes) -> CloudEvent:
         raise InvalidRecordError("not a CloudEvent", str(error)) from error
 
 
-def _decode_data(decoder: msgspec.json.Decoder[EventData], record: CloudEvent) -> EventData:
+def _decode_data(
+    decoder: msgspec.json.Decoder[EventData | ClockAdvanced], record: CloudEvent
+) -> EventData | ClockAdvanced:
     try:
         return decoder.decode(record.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -69,6 +69,7 @@ class Build(Generic[W]):
             self.session,
             self._definitions,
             live=self._live,
+            partition=partition,
             partitions=PARTITIONS,
         )
         self.appliers[partition] = applier

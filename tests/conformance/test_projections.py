@@ -24,6 +24,7 @@ from tests.conformance.building import Build, KnownDefinitions, new_build, relay
 from tests.conformance.counting import Counting
 from tests.conformance.histories import Told, histories, log_of
 from tests.conformance.logs import PARTITIONS, WORKSPACE, Log
+from tests.conformance.reminding import Reminding
 
 EXAMPLES = 6
 REVISION = 2
@@ -50,6 +51,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "counting": Counting,
     "customers": lambda: Customers(MasterKey(b"m" * 32)),
     "loyalty": Loyalty,
+    "reminding": Reminding,
 }
 
 every_projection = pytest.mark.parametrize("name", SUBJECTS)
@@ -71,7 +73,7 @@ def definitions() -> KnownDefinitions:
 async def told_live(name: str, database: str, history: list[Told], seed: int) -> Log:
     """Make the log that a live generation leaves: the history and what came of it."""
     log = log_of(history, revision=REVISION)
-    subject = SUBJECTS["customers" if name == "counting" else name]()
+    subject = SUBJECTS["customers" if name in ("counting", "reminding") else name]()
     async with new_build(subject, database, definitions(), live=True) as live:
         await live.live(log, random.Random(seed))
         assert await subject.verify(live.session) == []

@@ -183,7 +183,12 @@ async def _follow(
     await prefer_key_lookups(session)
     held = await checkpoints.claim(session, partition)
     applier = Applier(
-        build.projection, session, KnownDefinitions(), live=True, partitions=PARTITIONS
+        build.projection,
+        session,
+        KnownDefinitions(),
+        live=True,
+        partition=partition,
+        partitions=PARTITIONS,
     )
     put_out: list[tuple[int, str, bytes]] = []
     records = log.partitions[partition][held.next_offset :]

@@ -113,7 +113,14 @@ async def test_an_owner_that_lost_its_partition_changes_nothing(
         partition = records[0].partition
         zombie = await checkpoints.claim(session, partition)
         await checkpoints.claim(session, partition)
-        applier = Applier(Loyalty(), session, definitions, live=True, partitions=PARTITIONS)
+        applier = Applier(
+            Loyalty(),
+            session,
+            definitions,
+            live=True,
+            partition=zombie.partition,
+            partitions=PARTITIONS,
+        )
 
         with pytest.raises(FencedError):
             await applier.apply(zombie, records)

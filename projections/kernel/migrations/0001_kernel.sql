@@ -8,6 +8,7 @@ CREATE TABLE checkpoints (
     logical_time timestamptz NOT NULL,
     progress jsonb NOT NULL,     -- projections.kernel.checkpoint.Progress
     live boolean NOT NULL,       -- whether what is written from here on is put out
+    is_partway boolean NOT NULL DEFAULT false, -- timers before next_offset have fired in part
     hold_at bigint,              -- never go past this offset (compare, promote)
     stopped text,                -- why this partition stands still, for people
     CONSTRAINT checkpoints_stay_within_the_hold CHECK (hold_at IS NULL OR next_offset <= hold_at)
@@ -27,6 +28,20 @@ CREATE TABLE facts (
     content text,
     CONSTRAINT facts_have_one_row_a_customer PRIMARY KEY (workspace, customer, fact)
 );
+
+CREATE TABLE timers (
+    workspace text NOT NULL,
+    customer uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    id uuid NOT NULL,
+    partition integer NOT NULL,
+    clock text NOT NULL,         -- the workspace of a test clock; empty: the log's append times
+    due timestamptz NOT NULL,
+    correlation text NOT NULL,   -- of the chain that set it
+    depth integer NOT NULL,
+    CONSTRAINT timers_have_one_row_an_id PRIMARY KEY (workspace, customer, kind, id)
+);
+CREATE INDEX timers_by_due ON timers (partition, clock, due, kind, customer, id);
 
 CREATE TABLE outbox (
     partition integer NOT NULL,
@@ -48,10 +63,11 @@ CREATE TABLE relays (
 CREATE TABLE dead_letters (
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
+    timer text NOT NULL,         -- id of the timer that failed before the record; empty: the record
     at timestamptz NOT NULL,
     reason text NOT NULL,        -- the kind of failure
     detail text NOT NULL,        -- without personal data
     key bytea NOT NULL,
     record bytea NOT NULL,
-    CONSTRAINT dead_letters_have_one_row_a_record PRIMARY KEY (partition, record_offset)
+    CONSTRAINT dead_letters_have_one_row_a_record PRIMARY KEY (partition, record_offset, timer)
 );
