@@ -1,6 +1,6 @@
 # Each verb is one line that calls a script; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench chaos schemas lock environment
+.PHONY: help run test check format bench chaos simulate schemas lock environment
 IN := .venv/bin
 
 help:         ## list the verbs
@@ -23,6 +23,9 @@ bench: environment      ## measure against peers, print the ratios, write BENCHM
 
 chaos: environment      ## kill and freeze processes under load, then look for what was lost
 	@$(IN)/pytest -m long tests/chaos $(ARGS)
+
+simulate: environment   ## run the kernel through seeded faults: SEEDS=1..10000, or SEED=7 step by step
+	@$(IN)/python -m tests.simulation $(or $(SEED),$(SEEDS),1..1000)
 
 schemas: environment    ## write the generated documents under contracts/schemas
 	@$(IN)/python -m services.api.schemas

@@ -1,0 +1,177 @@
+"""What is told in a run: by two gateways that know nothing of each other, and by an upstream.
+
+Gateways tell versions of few facts in any order: newer, older, deleted, restored, the same once
+more, of another customer. The upstream withdraws facts under the sequence rule, and what it
+relayed may stand twice. Somebody appends what nobody can read.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+from msgspec import UNSET
+
+from contracts import codec
+from contracts.cloudevent import CloudEvent, spell_sequence
+from contracts.events import EVENT_WITHDRAWN, EventWithdrawn, Profile
+from contracts.identifiers import derived_id, event_id, fact_key
+from contracts.partitioner import partition_of
+from services.runtime.kafka.consumer import Incoming
+from services.runtime.kafka.producer import Outgoing
+from tests.conformance.building import KnownDefinitions
+from tests.conformance.histories import Told
+from tests.conformance.logs import PARTITIONS, START, WORKSPACE, Log, customer_number
+
+CUSTOMERS = 4
+TOLD_MIN, TOLD_MAX = 10, 28
+"""Told by each gateway."""
+WITHDRAWN_MAX = 8
+POISON_MAX = 2
+EVENTS = ("order.completed", "left_review")
+REVISIONS = 2
+REPEATED_SHARE = 0.15
+"""How often a producer tells the same once more; never of a fact without a name, which would be
+another one then."""
+POISON = (b"", b"{}", b"\xff\xfe", b'{"id": 1}', b"not JSON")
+
+
+class Appending(msgspec.Struct, frozen=True):
+    """A record to append to ``customer.events``, and whether it is one that nobody can read."""
+
+    partition: int
+    record: Outgoing
+    is_poison: bool = False
+
+
+def definitions() -> KnownDefinitions:
+    """Two revisions of a program, both in force from the start as far as anyone stamps them."""
+    known = KnownDefinitions()
+    for revision, every in enumerate((10, 4), start=1):
+        program = {
+            "name": "Club",
+            "earning_rules": [
+                {"id": "visit", "on": {"event": "left_review"}, "points": 50},
+                {
+                    "id": "spending",
+                    "on": {"event": "order.completed"},
+                    "per": {"every": every, "points": 1, "of": "metadata.amount"},
+                    "if": {"not": {"customer": "metadata.VIP", "eq": True}},
+                },
+            ],
+        }
+        known.catalogue.apply(WORKSPACE, revision, "loyalty_program", "club", program)
+    return known
+
+
+class Gateway(Log):
+    """Tells its share of a history, record by record; what it appends is handed on."""
+
+    def __init__(self, draw: random.Random, number: int) -> None:
+        super().__init__()
+        self._draw = draw
+        self._number = number
+        self._count = number * 1_000_000  # ids of its own
+        self._made: Appending | None = None
+
+    def append(self, key: bytes, value: bytes, *, partition: int | None = None) -> Incoming:
+        target = partition_of(key, PARTITIONS) if partition is None else partition
+        self._made = Appending(target, Outgoing(key, value))
+        return Incoming(target, 0, 0, key, value)
+
+    def story(self) -> Iterator[Appending]:
+        """Tell one thing after the other, now and then the last one again."""
+        for number in range(self._draw.randint(TOLD_MIN, TOLD_MAX)):
+            told = _told(self._draw)
+            self.tell(
+                customer_number(told.customer),
+                told.data(self._number * 1_000_000 + number),
+                revision=self._draw.randint(0, REVISIONS),
+                after_ms=self._draw.randint(0, 2),
+            )
+            assert self._made is not None, "telling appends"
+            yield self._made
+            is_named = told.event is None or told.external_id or told.producer_id
+            if is_named and self._draw.random() < REPEATED_SHARE:
+                yield self._made
+
+
+def _told(draw: random.Random) -> Told:
+    if draw.random() < 0.15:
+        metadata = draw.choice(({}, {"VIP": True}, {"VIP": None}))
+        return Told(
+            customer=draw.randint(1, CUSTOMERS), profile=Profile(metadata=codec.raw(metadata))
+        )
+    hours = draw.randint(-3, 3)
+    return Told(
+        customer=draw.randint(1, CUSTOMERS),
+        event=draw.choice(EVENTS),
+        external_id=draw.choice((None, "A", "A", "B", "C")),
+        producer_id=draw.choice((None, "p1", "p2")),
+        occurred_at=draw.choice((None, START + timedelta(hours=hours))),
+        deleted_at=draw.choice((UNSET, UNSET, UNSET, None, START)),
+        metadata={"amount": draw.choice((25, -25, Decimal("9.99"), 400))},
+        historical=draw.random() < 0.1,
+    )
+
+
+class Upstream:
+    """Withdraws facts from customers, as the customers projection does; some of it stands twice."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._sequences: dict[int, int] = {}
+        self._sent: list[Appending] = []
+
+    def story(self, end_of: dict[int, int]) -> Iterator[Appending]:
+        """Tell withdrawals; ``end_of`` says where each partition ends at the time."""
+        for _ in range(self._draw.randint(0, WITHDRAWN_MAX)):
+            if self._sent and self._draw.random() < 0.3:
+                yield self._draw.choice(self._sent)
+            else:
+                self._sent.append(self._withdrawal(end_of))
+                yield self._sent[-1]
+
+    def _withdrawal(self, end_of: dict[int, int]) -> Appending:
+        draw = self._draw
+        customer, holder = draw.sample(range(1, CUSTOMERS + 1), 2)
+        key = customer_number(customer).encode()
+        partition = partition_of(key, PARTITIONS)
+        origin = draw.randrange(PARTITIONS)
+        sequence = self._sequences[origin] = self._sequences.get(origin, 0) + 1
+        fact = fact_key(
+            WORKSPACE,
+            draw.choice(EVENTS),
+            external_id=draw.choice(("A", "B", "C")),
+            producer_id=None,
+        )
+        assert fact is not None, "an external id names a fact"
+        withdrawn = EventWithdrawn(
+            event_id=event_id(fact),
+            last_offset=draw.choice((end_of[partition], draw.randint(0, end_of[partition] + 1))),
+            held_by=customer_number(holder),
+        )
+        record = CloudEvent(
+            id=derived_id("withdrawn_", str(origin), str(sequence)),
+            source=f"upstream/{origin}",
+            type=EVENT_WITHDRAWN,
+            subject=customer_number(customer),
+            time=START,
+            workspace=WORKSPACE,
+            recordedtime=START,
+            definitionsrevision=draw.randint(0, REVISIONS),
+            sequence=spell_sequence(sequence),
+            data=codec.raw(withdrawn),
+        )
+        return Appending(partition, Outgoing(key, codec.encode(record)))
+
+
+def poison(draw: random.Random) -> Iterator[Appending]:
+    """Append what cannot be read."""
+    for _ in range(draw.randint(0, POISON_MAX)):
+        yield Appending(
+            draw.randrange(PARTITIONS), Outgoing(b"whoever", draw.choice(POISON)), is_poison=True
+        )
