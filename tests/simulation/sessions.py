@@ -53,6 +53,7 @@ class Database:
         self._conninfo = conninfo
         self.network: Process
         self.monitor = psycopg.connect(conninfo, autocommit=True)
+        self._opened: list[psycopg.Connection] = []
         self._free: list[tuple[pq.abc.PGconn, PrepareManager]] = []
         self.sessions: dict[int, SimulatedSession] = {}
         self.parked: dict[int, SimulatedSession] = {}
@@ -60,8 +61,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        for raw, _ in self._free:
-            raw.finish()
+        for opened in self._opened:
+            opened.close()
         self.monitor.close()
 
     def open(self, process: Process, turns: Turns, schema: str) -> SimulatedSession:
@@ -69,8 +70,9 @@ class Database:
         if self._free:
             raw, prepared = self._free.pop()
         else:
-            raw = psycopg.connect(self._conninfo, options="-c timezone=UTC").pgconn
-            prepared = None
+            opened = psycopg.connect(self._conninfo, options="-c timezone=UTC")
+            self._opened.append(opened)
+            raw, prepared = opened.pgconn, None
         raw.exec_(
             b"SELECT pg_advisory_unlock_all(); RESET ALL; SET search_path TO " + schema.encode()
         )
