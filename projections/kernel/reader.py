@@ -5,7 +5,8 @@ ended before another process may be told that it is free.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import structlog
@@ -46,6 +47,7 @@ class GenerationReader(Generic[W]):
         self.reasons: dict[int, str] = {}
         self._projection = projection
         self._next: dict[int, int] = {}
+        self._applied_at: dict[int, datetime] = {}
         self._owners: dict[int, PartitionOwner[W]] = {}
         self._hinting: asyncio.Task[None] | None = None
         self._consumer = Consumer(kafka, CUSTOMER_EVENTS, prefix=prefix, group=generation.group)
@@ -104,6 +106,7 @@ class GenerationReader(Generic[W]):
         for partition in partitions:
             self.reasons.pop(partition, None)
             self._next.pop(partition, None)
+            self._applied_at.pop(partition, None)
 
     def _report(self, partition: int, reason: str | None) -> None:
         if reason is None:
@@ -113,6 +116,7 @@ class GenerationReader(Generic[W]):
 
     def _applied(self, count: int, checkpoint: Checkpoint) -> None:
         self._next[checkpoint.partition] = checkpoint.next_offset
+        self._applied_at[checkpoint.partition] = checkpoint.logical_time
         metrics.RECORDS_APPLIED.labels(self._projection.name).inc(count)
 
     async def _hint(self) -> None:
@@ -133,4 +137,12 @@ class GenerationReader(Generic[W]):
             partition: end - self._next[partition]
             for partition, end in ends.items()
             if partition in self._next
+        }
+
+    def applied_at(self, lags: Mapping[int, int]) -> dict[int, datetime | None]:
+        """When the last applied record of each partition was appended; None where none waits."""
+        return {
+            partition: self._applied_at[partition] if lag > 0 else None
+            for partition, lag in lags.items()
+            if partition in self._applied_at
         }

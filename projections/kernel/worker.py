@@ -28,7 +28,7 @@ from mode import Service
 from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from contracts.topics import OPERATIONS
-from projections.kernel import generations
+from projections.kernel import freshness, generations
 from projections.kernel.errors import ModelVersionError
 from projections.kernel.generations import Generation
 from projections.kernel.operations import Operator, Target, begin
@@ -314,7 +314,10 @@ class Processor(Service, Generic[W]):
             self._unread.pop(generation.number, None)
 
     async def _measure(self) -> None:
-        """Measure lag; a reader that Kafka does not answer gives way to one with a new client."""
+        """Measure and note lag.
+
+        A reader that Kafka does not answer gives way to one with a new client.
+        """
         for number, reader in list(self._readers.items()):
             try:
                 lags = await reader.lag()
@@ -323,5 +326,7 @@ class Processor(Service, Generic[W]):
                 await self._readers.pop(number).stop()
                 raise
             if reader.generation.state == "live":
+                name = self._projection.name
                 for partition, lag in lags.items():
-                    metrics.LAG_RECORDS.labels(self._projection.name, str(partition)).set(lag)
+                    metrics.LAG_RECORDS.labels(name, str(partition)).set(lag)
+                await freshness.note(await self._session(), name, reader.applied_at(lags))

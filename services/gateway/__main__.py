@@ -29,6 +29,7 @@ from services.gateway.events import Events
 from services.gateway.identity import Customers
 from services.gateway.intake import Intake
 from services.gateway.protocol import FrontDoorProtocol
+from services.gateway.staleness import Staleness
 from services.runtime.access import KeyStore
 from services.runtime.clock import SystemClock
 from services.runtime.definitions import DefinitionsFollower
@@ -106,12 +107,16 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> FrontDoor:
         )
     )
     master = MasterKey.parse(settings.master_key.get_secret_value())
+    staleness = Staleness(pool, max_seconds=settings.staleness_max)
+    staleness.start()
+    stack.push_async_callback(staleness.stop)
     customers = Customers(pool, master, partitions=settings.partitions)
     events = Events(
         intake=Intake(customers, appender),
         customers=customers,
         appender=appender,
         definitions=definitions,
+        staleness=staleness,
         clock=SystemClock(),
     )
 

@@ -37,6 +37,7 @@ from services.gateway.pacing import Pace
 from services.gateway.people import cleared_identifiers, know, preview, read_person
 from services.gateway.records import Stamp, profile_record
 from services.gateway.replies import Reply
+from services.gateway.staleness import Staleness
 from services.runtime import metrics, problems
 from services.runtime.clock import Clock
 from services.runtime.definitions import DefinitionsFollower
@@ -61,12 +62,14 @@ class Events:
         customers: Customers,
         appender: Appender,
         definitions: DefinitionsFollower,
+        staleness: Staleness,
         clock: Clock,
     ) -> None:
         self._intake: Final = intake
         self._customers: Final = customers
         self._appender: Final = appender
         self._definitions: Final = definitions
+        self._staleness: Final = staleness
         self._clock: Final = clock
 
     async def one(self, call: Call) -> Reply:
@@ -92,7 +95,8 @@ class Events:
         )
 
     async def batch(self, call: Call) -> Reply:
-        """``POST /v1/events/batch``."""
+        """``POST /v1/events/batch``; refused while commands would wait for what it brings."""
+        self._staleness.check()
         options = read_options(call.query, call.headers, _BATCH_OPTIONS)
         if options.idempotency_key is not None:
             raise ProblemError(problems.malformed("Idempotency-Key names one event, not a batch."))

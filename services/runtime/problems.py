@@ -218,10 +218,15 @@ def forbidden_by_rule(
     )
 
 
-def rate_limited(detail: str, *, retry_after_seconds: int = RETRY_SECONDS) -> Problem:
+def rate_limited(
+    detail: str,
+    *,
+    slug: str = "too-many-requests",
+    retry_after_seconds: int = RETRY_SECONDS,
+) -> Problem:
     """429: more than is taken at present."""
     return Problem(
-        slug="too-many-requests",
+        slug=slug,
         title="Too many requests",
         status=429,
         detail=detail,

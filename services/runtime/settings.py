@@ -38,6 +38,8 @@ class Settings(BaseSettings):
         mode: ``production`` refuses generated secrets and embedded servers.
         webhook_allow: networks that webhooks may reach besides public ones.
         webhook_retry_schedule: seconds before each attempt, counted from the one before it.
+        staleness_max: seconds that a processor which commands wait for may be behind before batches
+            of events are answered 429.
         log_level: threshold of the logs.
         log_format: ``json`` for machines, ``console`` for people.
     """
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     mode: Literal["development", "production"] = "development"
     webhook_allow: Annotated[tuple[Network, ...], NoDecode] = ()
     webhook_retry_schedule: Annotated[tuple[int, ...], NoDecode] = DEFAULT_RETRY_SCHEDULE_SECONDS
+    staleness_max: int = Field(default=30, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

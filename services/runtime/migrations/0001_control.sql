@@ -63,6 +63,13 @@ CREATE TABLE generations (
 );
 CREATE UNIQUE INDEX generations_have_one_live ON generations (projection) WHERE state = 'live';
 
+CREATE TABLE freshness (
+    projection text NOT NULL,
+    partition integer NOT NULL,
+    caught_up_at timestamptz NOT NULL, -- the live generation has applied what stood there by then
+    CONSTRAINT freshness_has_one_row_a_partition PRIMARY KEY (projection, partition)
+);
+
 CREATE TABLE operations (
     id text CONSTRAINT operations_have_an_id PRIMARY KEY,
     projection text NOT NULL,
