@@ -15,9 +15,9 @@ from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent, spe
 from contracts.partitioner import partition_of
 from contracts.topics import OUTPUT_MAX_BYTES
 from projections.kernel.errors import InvalidRecordError
+from projections.kernel.ports import LogAppender, LogReader
 from projections.kernel.projection import Output, RawOutput
-from services.runtime.kafka.consumer import Consumer
-from services.runtime.kafka.producer import Outgoing, Producer
+from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import Session
 
 APPEND_SECONDS = 10.0
@@ -153,8 +153,8 @@ class Relay:
     def __init__(
         self,
         session: Session,
-        producer: Producer,
-        reader: Callable[[str], Consumer],
+        producer: LogAppender,
+        reader: Callable[[str], LogReader],
         *,
         projection: str,
         partition: int,

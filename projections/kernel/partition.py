@@ -23,11 +23,13 @@ from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import DivergedError, HeldError
 from projections.kernel.failures import Decision, decide
 from projections.kernel.outbox import OutboxRow, Relay
+from projections.kernel.ports import LogAppender, LogReader
 from projections.kernel.projection import Definitions, Projection
 from projections.kernel.ticker import Ticker
-from services.runtime.kafka.consumer import Consumer, Incoming
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.kafka.consumer import Incoming
 from services.runtime.kafka.errors import not_cancelled
-from services.runtime.kafka.producer import Outgoing, Producer
+from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import (
     DatabaseUnavailableError,
     Session,
@@ -66,16 +68,18 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     conninfo: str
     schema: str
     partitions: int
-    consumer: Consumer
+    consumer: LogReader
     definitions: Definitions
-    producer: Producer
-    reader_of: Callable[[str], Consumer]
+    producer: LogAppender
+    reader_of: Callable[[str], LogReader]
     report: Callable[[int, str | None], None]
     """Told why a partition does not move now (a sentence), or None when it does."""
     applied: Callable[[int, Checkpoint], None]
     """Told after each commit: records applied, and the checkpoint now."""
     committed: Callable[[], None]
     """Told after each commit of a live generation, for those who wait for its rows."""
+    clock: Clock = SystemClock()
+    """The machine's, by which it is seen that something may be due."""
     turns: asyncio.Semaphore = msgspec.field(
         default_factory=lambda: asyncio.Semaphore(LARGE_BATCHES_MAX)
     )
@@ -142,7 +146,7 @@ class PartitionOwner(Generic[W]):
                 held = await checkpoints.claim(session, self._partition)
             await self._verify(held)
             relay = _RelayTask(self._projection.name, wiring, relaying, held)
-            ticker = Ticker(self._projection.name, self._append)
+            ticker = Ticker(self._projection.name, self._append, wiring.clock)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(relay.run())
@@ -176,7 +180,7 @@ class PartitionOwner(Generic[W]):
                 f"partition {self._partition} has another record at {held.next_offset - 1}"
             )
 
-    async def _one_record(self, consumer: Consumer) -> Incoming:
+    async def _one_record(self, consumer: LogReader) -> Incoming:
         for _ in range(PROBE_TRIES_MAX):
             for record in await consumer.poll(self._partition, records_max=1):
                 return record

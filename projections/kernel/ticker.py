@@ -6,11 +6,10 @@ are hints: one too many or too early changes nothing.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 from contracts import codec
 from contracts.clocks import CLOCK_TICKED, ClockTicked
@@ -18,6 +17,7 @@ from contracts.cloudevent import CloudEvent
 from contracts.identifiers import derived_id
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.timers import NEVER
+from services.runtime.clock import Clock
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 
 TICKS_A_SECOND_MAX = 4
@@ -33,9 +33,10 @@ Append = Callable[[CloudEvent], Awaitable[None]]
 class Ticker:
     """Watches when one live partition's next timer is due."""
 
-    def __init__(self, projection: str, append: Append) -> None:
+    def __init__(self, projection: str, append: Append, clock: Clock) -> None:
         self._projection = projection
         self._append = append
+        self._clock = clock
         self._held: Checkpoint | None = None
         self._due = NEVER
         self._is_idle = False
@@ -55,12 +56,12 @@ class Ticker:
         """Tick when it is due, until cancelled."""
         while True:
             self._changed.clear()
-            seconds = (self._due - datetime.now(tz=UTC)).total_seconds()
+            seconds = (self._due - self._clock.now()).total_seconds()
             if seconds > 0 or not self._is_idle or self._held is None:
                 await self._rest(None if self._due is NEVER else min(max(seconds, 0), LOOK_SECONDS))
                 continue
             await self._wait_for_room()
-            self._ticked_at.append(time.monotonic())
+            self._ticked_at.append(asyncio.get_running_loop().time())
             with suppress(KafkaUnavailableError, OutcomeUnknownError):
                 await self._append(self._tick(self._held))
             await self._rest(UNREAD_SECONDS)
@@ -73,12 +74,12 @@ class Ticker:
 
     async def _wait_for_room(self) -> None:
         if len(self._ticked_at) == TICKS_A_SECOND_MAX:
-            room_in = self._ticked_at[0] + 1 - time.monotonic()
+            room_in = self._ticked_at[0] + 1 - asyncio.get_running_loop().time()
             if room_in > 0:
                 await asyncio.sleep(room_in)
 
     def _tick(self, held: Checkpoint) -> CloudEvent:
-        now = datetime.now(tz=UTC)
+        now = self._clock.now()
         place = f"{held.partition}/{held.next_offset}"
         return CloudEvent(
             id=derived_id("tick_", self._projection, place, self._due.isoformat()),
