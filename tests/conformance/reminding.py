@@ -43,7 +43,8 @@ class Reminding:
     migrations = Path(__file__).parent / "reminders"
     keeps_content = False
 
-    def __init__(self, *, broken: frozenset[str] = frozenset()) -> None:
+    def __init__(self, *, after: timedelta = STEP, broken: frozenset[str] = frozenset()) -> None:
+        self._after = after
         self._broken = broken
 
     def working_set(self) -> list[Reminder]:
@@ -64,7 +65,7 @@ class Reminding:
         change = step.change
         if change is None or not change.is_effective:
             return
-        due = None if change.after is None else change.after.occurred_at + STEP
+        due = None if change.after is None else change.after.occurred_at + self._after
         yield Timer(
             workspace=step.record.workspace,
             customer=step.record.subject,
@@ -107,7 +108,7 @@ class Reminding:
             cause=firing,
         )
         if first:
-            yield msgspec.structs.replace(timer, kind="again", due=firing.at + STEP)
+            yield msgspec.structs.replace(timer, kind="again", due=firing.at + self._after)
 
     async def write(
         self, session: Session, working: list[Reminder], *, live: bool

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import LiteralString
+from typing import LiteralString, TypeVar
 
 import msgspec
 from psycopg import sql
@@ -18,6 +18,7 @@ from contracts.partitioner import partition_of
 from contracts.topics import CUSTOMER_EVENTS, DEFINITIONS
 from projections.kernel import generations
 from projections.kernel.generations import Generation
+from projections.kernel.projection import Projection
 from projections.kernel.reader import GenerationReader
 from projections.loyalty.model import WorkingSet
 from projections.loyalty.projection import Loyalty
@@ -26,6 +27,8 @@ from services.runtime.kafka.consumer import Consumer, Incoming
 from services.runtime.kafka.producer import Outgoing, Producer
 from services.runtime.kafka.topics import ensure_topics
 from services.runtime.postgres import connect
+
+W = TypeVar("W")
 
 PARTITIONS = 3
 WORKSPACE = "demo"
@@ -166,10 +169,9 @@ async def new_log(kafka: str, prefix: str) -> AsyncGenerator[Log]:
         await producer.stop()
 
 
-async def live_loyalty(database: str) -> Generation:
-    """Find or make loyalty's live generation."""
+async def live_generation(database: str, projection: Projection[W]) -> Generation:
+    """Find or make a projection's live generation."""
     session = await connect(database)
-    projection = Loyalty()
     try:
         return await generations.ensure_live(
             session,
@@ -180,6 +182,11 @@ async def live_loyalty(database: str) -> Generation:
         )
     finally:
         await session.close()
+
+
+async def live_loyalty(database: str) -> Generation:
+    """Find or make loyalty's live generation."""
+    return await live_generation(database, Loyalty())
 
 
 async def next_loyalty(database: str) -> Generation:
@@ -203,10 +210,19 @@ async def reading(
     log: Log, database: str, generation: Generation
 ) -> AsyncGenerator[GenerationReader[WorkingSet]]:
     """Read the log into a generation of loyalty while the block runs."""
+    async with reading_into(log, database, generation, Loyalty()) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def reading_into(
+    log: Log, database: str, generation: Generation, projection: Projection[W]
+) -> AsyncGenerator[GenerationReader[W]]:
+    """Read the log into a generation while the block runs."""
     definitions = DefinitionsFollower(log.kafka, prefix=log.prefix)
     await definitions.start()
     reader = GenerationReader(
-        Loyalty(),
+        projection,
         generation,
         kafka=log.kafka,
         prefix=log.prefix,
