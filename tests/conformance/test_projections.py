@@ -29,14 +29,22 @@ from tests.conformance.reminding import Reminding
 EXAMPLES = 6
 REVISION = 2
 """Of the definitions that every history is stamped with."""
+ZONE = "Pacific/Auckland"
+"""A day ends there two hours after the first records of a history."""
 PROGRAM = {
     "name": "Club",
     "earning_rules": [
-        {"id": "visit", "on": {"event": "left_review"}, "points": 50},
+        {
+            "id": "visit",
+            "on": {"event": "left_review"},
+            "points": 50,
+            "limits": [{"times": 1, "per": "day"}, {"points": 70, "per": "month"}],
+        },
         {
             "id": "spending",
             "on": {"event": "order.completed"},
             "per": {"every": 10, "points": 1, "of": "metadata.amount"},
+            "limits": [{"points": 3, "per": "week"}, {"times": 2, "per": "ever"}],
             "if": {"not": {"customer": "metadata.VIP", "eq": True}},
         },
     ],
@@ -65,6 +73,7 @@ over_histories = settings(
 
 def definitions() -> KnownDefinitions:
     known = KnownDefinitions()
+    known.catalogue.apply(WORKSPACE, REVISION - 1, "workspace", WORKSPACE, {"timezone": ZONE})
     known.catalogue.apply(WORKSPACE, REVISION - 1, "loyalty_program", "inner", INNER)
     known.catalogue.apply(WORKSPACE, REVISION, "loyalty_program", "club", PROGRAM)
     return known

@@ -1,5 +1,6 @@
 """Entries that facts cause, and that corrections take back."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -28,7 +29,13 @@ REVISION = 1
 class History:
     """Versions of one customer's orders, as the kernel hands them to the model."""
 
-    def __init__(self, *, negative_balance: str = "allow", customer: str = CUSTOMER) -> None:
+    def __init__(
+        self,
+        *,
+        negative_balance: str = "allow",
+        customer: str = CUSTOMER,
+        limits: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         self.steps: list[Step] = []
         self._customer = customer
         self._stored: dict[str, Stored] = {}
@@ -37,13 +44,21 @@ class History:
             "id": "spend",
             "on": {"event": "order"},
             "per": {"every": 10, "points": 1, "of": "metadata.amount"},
+            "limits": list(limits),
         }
         program = {"earning_rules": [rule], "negative_balance": negative_balance}
         catalogue.apply("demo", REVISION, "loyalty_program", "club", program)
         self._snapshot = catalogue.at("demo", REVISION)
 
-    def tell(self, order: str, amount: Decimal | int, *, deleted: bool = False) -> None:
-        """Tell the next version of an order."""
+    def tell(
+        self,
+        order: str,
+        amount: Decimal | int,
+        *,
+        deleted: bool = False,
+        ago: timedelta = timedelta(0),
+    ) -> None:
+        """Tell the next version of an order, which occurred so long ``ago``."""
         offset = len(self.steps)
         at = NOON + timedelta(minutes=offset)
         key = FactKey(derive("order", order))
@@ -52,7 +67,7 @@ class History:
             event_id=event_id(key),
             identified="external",
             external_id=order,
-            occurred_at=at,
+            occurred_at=at - ago,
             deleted_at=at if deleted else None,
             metadata=codec.raw({"amount": amount}),
         )
