@@ -11,7 +11,9 @@ DEFINITION_CHANGED = "definition.changed"
 OPERATION_REQUESTED = "operation.requested"
 OPERATION_ENDED = "operation.ended"
 
-OperationVerb = Literal["rebuild", "compare", "promote", "rollback", "drop", "verify"]
+OperationVerb = Literal[
+    "rebuild", "compare", "promote", "rollback", "drop", "verify", "redrive", "discard"
+]
 
 
 class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,13 +29,17 @@ class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An operator's request to a projection; ``operation`` is the id that the outcome names."""
+    """An operator's request to a projection; ``operation`` is the id that the outcome names.
+
+    ``letters`` are the ids of the dead letters to redrive or discard.
+    """
 
     operation: str
     projection: str
     verb: OperationVerb
     requested_by: str
     generation: int | None = None
+    letters: tuple[str, ...] = ()
 
 
 class OperationEnded(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``subject`` is the customer id where there is one. ``sequence`` stands on records that an outbox
     relayed: it grows with each record of one ``source``, and a consumer passes over what is not
     greater than the last one it applied, since a relayed record may stand in the log twice.
+    ``redriveof`` and ``redrivefor`` stand on what ends a dead letter (``contracts.redrives``).
     """
 
     id: str
@@ -35,6 +36,8 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     chaindepth: int | UnsetType = UNSET
     traceparent: str | UnsetType = UNSET
     sequence: str | UnsetType = UNSET
+    redriveof: str | UnsetType = UNSET
+    redrivefor: str | UnsetType = UNSET
 
 
 SEQUENCE_DIGITS = 20

@@ -7,7 +7,7 @@ same key came with another command. These structs decode every record ever writt
 
 import msgspec
 
-from contracts.identifiers import RecordId, derive, derived_id
+from contracts.identifiers import RecordId, derive
 
 ADJUST_REQUESTED = "points.adjust_requested"
 JOIN_REQUESTED = "points.join_requested"
@@ -39,9 +39,14 @@ class JoinRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 Request = AdjustRequested | JoinRequested
 
 
+def request_key(workspace: str, idempotency_key: str) -> bytes:
+    """Key of the request that a workspace knows by an idempotency key."""
+    return derive(_PREFIX, workspace, idempotency_key)
+
+
 def request_id(workspace: str, idempotency_key: str) -> RecordId:
-    """Name the request that a workspace knows by an idempotency key."""
-    return RecordId(derived_id(_PREFIX, workspace, idempotency_key))
+    """Record id of that request."""
+    return spell_request_id(request_key(workspace, idempotency_key))
 
 
 def command_digest(path: str, body: bytes) -> str:

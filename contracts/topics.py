@@ -8,6 +8,7 @@ import msgspec
 
 CUSTOMER_EVENTS = "customer.events"
 DEFINITIONS = "definitions"
+SEGMENT_MEMBERSHIPS = "segment.memberships"
 LOYALTY_ENTRIES = "loyalty.entries"
 WEBHOOKS = "webhooks"
 OPERATIONS = "operations"
@@ -46,6 +47,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 TOPICS: tuple[Topic, ...] = (
     Topic(name=CUSTOMER_EVENTS, key="customer id", retention_ms=FOR_EVER_MS),
     Topic(name=DEFINITIONS, key="kind/name", retention_ms=FOR_EVER_MS, partitions=SINGLE_PARTITION),
+    Topic(name=SEGMENT_MEMBERSHIPS, key="customer id", retention_ms=FOR_EVER_MS),
     Topic(name=LOYALTY_ENTRIES, key="customer id", retention_ms=FOR_EVER_MS),
     Topic(name=WEBHOOKS, key="customer id", retention_ms=WEBHOOK_RETENTION_MS),
     Topic(name=OPERATIONS, key="projection", retention_ms=FOR_EVER_MS, partitions=SINGLE_PARTITION),

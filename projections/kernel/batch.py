@@ -22,16 +22,20 @@ from projections.kernel.errors import InvalidRecordError
 from projections.kernel.facts import FactsOfBatch
 from projections.kernel.failures import Decision, decide, reason_of, remember_dead
 from projections.kernel.fold import Fold
+from projections.kernel.joins import Joining, Joins
 from projections.kernel.outbox import OutboxRow, Outputs, source_of
-from projections.kernel.partway import clocks_moved, cut
-from projections.kernel.projection import Definitions, Projection, Step, Timed
-from projections.kernel.records import Decoded, Reading, read, record_id
-from projections.kernel.timers import TIMERS_MAX, Armed, Order, Timers
+from projections.kernel.plan import AskedRevisions, Plan, clocks_moved, cut
+from projections.kernel.projection import Asking, Definitions, Projection, Step, Timed
+from projections.kernel.records import Decoded, read, record_id
+from projections.kernel.timers import TIMERS_MAX, Armed, Timers
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
 
 W = TypeVar("W")
+
+ONE_TRIP_MAX = 100
+"""Records and timers of a transaction that is sent in one trip: beyond, COPY is worth its own."""
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +59,7 @@ class Applier(Generic[W]):
         live: bool,
         partition: int,
         partitions: int,
+        joins: Joins | None = None,
     ) -> None:
         self._projection = projection
         self._session = session
@@ -63,6 +68,8 @@ class Applier(Generic[W]):
         self._partitions = partitions
         self._working = projection.working_set()
         self._timers = Timers(partition)
+        self.joins = joins
+        self._asked = AskedRevisions(projection) if isinstance(projection, Asking) else None
         self._last_snapshot = definitions.catalogue.at("", 0)
 
     def forget(self) -> None:
@@ -132,35 +139,46 @@ class Applier(Generic[W]):
         Args:
             timers_max: more than these fire in transactions of their own; where it is 1, each does.
         """
-        reading, horizon, due = await self._read(old, records, timers_max)
-        for workspace, revision in reading.checkpoint.progress.revisions.items():
-            await self._definitions.wait_for(workspace, revision)
+        plan = await self._plan(old, records, timers_max)
         with translated():
             facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
-            await facts.load(self._session, reading.decoded)
-            steps = [self._step(old.partition, each, facts) for each in reading.decoded]
-            await self._load(steps, due)
+            await facts.load(self._session, plan.reading.decoded)
+            steps = [self._step(old.partition, each, facts) for each in plan.reading.decoded]
+            await self._load(steps, plan)
             outputs = self._outputs(old)
-            Fold(
+            fold = Fold(
                 self._projection,
                 self._working,
                 timers=self._timers,
                 outputs=outputs,
                 snapshot=self._definitions.catalogue.at,
                 old=old,
-                reading=reading,
-                horizon=horizon,
-            ).run(steps)
-            async with self._session.transaction():
-                committed = await self._write(old, reading.checkpoint, facts, outputs)
+                plan=plan,
+            )
+            fold.run(steps)
+            few = len(steps) + len(plan.due) + len(plan.joining) <= ONE_TRIP_MAX
+            async with checkpoints.moving(self._session, old, in_one=few):
+                committed = await self._write(old, fold.checkpoint(), facts, outputs)
         self._timers.settle()
         return committed
 
-    async def _read(
-        self, old: Checkpoint, records: Sequence[Incoming], timers_max: int
-    ) -> tuple[Reading, Order | None, list[Armed]]:
-        """Decode what one transaction takes; answer the timers that fire in it, and their last."""
+    async def _plan(self, old: Checkpoint, records: Sequence[Incoming], timers_max: int) -> Plan:
+        """Decide what one transaction takes, and read the timers and memberships in it."""
         reading = read(old, records)
+        for workspace, revision in reading.checkpoint.progress.revisions.items():
+            await self._definitions.wait_for(workspace, revision)
+        joining: list[Joining] = []
+        last = None
+        if self._asked is not None:
+            asks, stop = self._asked.of(old, reading, self._definitions.catalogue)
+            if asks:
+                assert self.joins is not None, "who asks for segments can read memberships"
+                covered = await self.joins.cover(self._session, old, stop - 1)
+                stop, joining = covered.end, covered.joining
+                last = None if covered.is_whole else joining[-1]
+            if old.next_offset < stop < reading.checkpoint.next_offset:
+                records = records[: stop - old.next_offset]
+                reading = read(old, records)
         until = clocks_moved(old, reading.checkpoint)
         with translated():
             due = await self._timers.load(self._session, until, limit=timers_max)
@@ -169,18 +187,24 @@ class Applier(Generic[W]):
             for clock, waiting in due.items()
             if len(waiting) > timers_max or (timers_max == 1 and waiting)
         }
-        horizon = None
-        if horizons:
-            reading, horizon = cut(old, records, reading, horizons)
-        return reading, horizon, [each for waiting in due.values() for each in waiting]
+        if horizons or last is not None:
+            reading, horizons = cut(old, records, reading, horizons, last)
+        return Plan(
+            reading=reading,
+            horizons=horizons,
+            due=[each for waiting in due.values() for each in waiting],
+            joining=joining,
+        )
 
-    async def _load(self, steps: Sequence[Step | None], due: Sequence[Armed]) -> None:
-        if due:
-            assert isinstance(self._projection, Timed), "who sets timers can fire them"
-            timers = [each.timer for each in due]
-            await self._projection.load_due(self._session, self._working, timers)
-        known = [step for step in steps if step is not None]
-        await self._projection.load(self._session, self._working, known)
+    async def _load(self, steps: Sequence[Step | None], plan: Plan) -> None:
+        projection, session, working = self._projection, self._session, self._working
+        if plan.due:
+            assert isinstance(projection, Timed), "who sets timers can fire them"
+            await projection.load_due(session, working, [each.timer for each in plan.due])
+        if plan.joining:
+            assert isinstance(projection, Asking), "who asks for segments takes memberships"
+            await projection.load_joining(session, working, [each.change for each in plan.joining])
+        await projection.load(session, working, [step for step in steps if step is not None])
 
     def _outputs(self, old: Checkpoint) -> Outputs:
         return Outputs(
@@ -241,7 +265,11 @@ class Applier(Generic[W]):
 
     async def _keep(self, old: Checkpoint, new: Checkpoint, records: bytes) -> Committed:
         """Keep output records with the checkpoint that has their sequences."""
-        row = OutboxRow(sequence_first=old.progress.sequence + 1, records=records)
+        row = OutboxRow(
+            sequence_first=old.progress.sequence + 1,
+            first_offset=old.next_offset,
+            records=records,
+        )
         await outbox.insert(self._session, new.partition, row)
         return Committed(checkpoint=new, outbox=row)
 
@@ -265,7 +293,7 @@ class Applier(Generic[W]):
         if self._live:
             new = _after_outputs(new, 1)
         with translated():
-            async with self._session.transaction():
+            async with checkpoints.moving(self._session, old, in_one=True):
                 await checkpoints.move(self._session, old, new)
                 await self._timers.write(self._session)
                 await dead_letters.insert(self._session, letter)
@@ -284,14 +312,14 @@ class Applier(Generic[W]):
         """Say where the partition stands after what cannot be applied, and which timer that is."""
         dead = remember_dead(old.progress.dead, incoming.offset)
         try:
-            reading, _, due = await self._read(old, [incoming], timers_max=1)
+            plan = await self._plan(old, [incoming], timers_max=1)
         except InvalidRecordError:
-            due = []
-        else:
-            if due:
-                progress = msgspec.structs.replace(reading.checkpoint.progress, dead=dead)
-                timer = self._timers.take(due[0].clock, due[0].due)
-                return msgspec.structs.replace(reading.checkpoint, progress=progress), timer
+            plan = None
+        if plan is not None and plan.due:
+            first, checkpoint = plan.due[0], plan.reading.checkpoint
+            progress = msgspec.structs.replace(checkpoint.progress, dead=dead)
+            timer = self._timers.take(first.clock, first.due)
+            return msgspec.structs.replace(checkpoint, progress=progress), timer
         passed = msgspec.structs.replace(
             old,
             next_offset=incoming.offset + 1,

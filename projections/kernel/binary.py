@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
-from typing import LiteralString
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -20,7 +19,6 @@ from psycopg.pq import Format
 
 from contracts.identifiers import CustomerId
 from projections.kernel.errors import InvalidRecordError
-from services.runtime.postgres import Session
 
 NULL = b"\xff\xff\xff\xff"
 """A column that is null."""
@@ -30,8 +28,6 @@ NAMES_MAX = 4_096
 CUSTOMERS_MAX = 16_384
 """Customers whose keys are kept: those of a batch are spelled for several tables. About 4 MB."""
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _CUSTOMER_PREFIX = "cust_"
 _OID_TEXT, _OID_UUID, _OID_BIGINT = 25, 2950, 20
@@ -146,14 +142,6 @@ def _array(oid: int, elements: Collection[bytes]) -> bytes:
         length = _length(KEY_BYTES if oid == _OID_UUID else 8)
         parts += (length, length.join(elements))
     return b"".join(parts)
-
-
-async def copy(session: Session, statement: LiteralString, rows: Collection[bytes]) -> None:
-    """Run a ``COPY … FROM STDIN (FORMAT binary)`` with rows already spelled."""
-    if not rows:
-        return
-    async with session.cursor() as cursor, cursor.copy(statement) as sink:
-        await sink.write(b"".join((_SIGNATURE, *rows, _TRAILER)))
 
 
 class _AsItIs(Dumper):

@@ -4,14 +4,16 @@ Guarantee: ``move`` is the first statement of the transaction that writes a batc
 changes nothing unless the owner is still the owner and the batch starts where the rows end.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import LiteralString
 
 import msgspec
+import psycopg
 
 from projections.kernel.errors import FencedError, HeldError, SwappedError
-from services.runtime.postgres import Session
+from services.runtime.postgres import Session, in_one_trip
 
 LOG_START = datetime(1970, 1, 1, tzinfo=UTC)
 """Logical time of a partition before its first record."""
@@ -21,13 +23,16 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What else is known at a place, all of it a function of the log up to there.
 
     ``revisions``: definitions revision in force, by workspace. ``sources``: last sequence applied,
-    by source. ``clocks``: what test clocks show, by workspace. ``sequence``: of the last output
-    record. ``dead``: offsets of recent dead letters.
+    by source. ``clocks``: what test clocks show, by workspace. ``joined_offset``: of the first
+    membership not applied, in its topic, and ``joined_sequences``: the last ones applied, by
+    source. ``sequence``: of the last output record. ``dead``: offsets of recent dead letters.
     """
 
     revisions: dict[str, int] = {}
     sources: dict[str, int] = {}
     clocks: dict[str, datetime] = {}
+    joined_offset: int = 0
+    joined_sequences: dict[str, int] = {}
     sequence: int = 0
     dead: tuple[int, ...] = ()
 
@@ -57,6 +62,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.next_offset + self.is_partway
 
 
+_TABLE = "checkpoints"
+
 _CLAIM: LiteralString = """
 UPDATE checkpoints SET owner_epoch = owner_epoch + 1, stopped = NULL WHERE partition = %s
 RETURNING partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
@@ -65,11 +72,14 @@ _READ: LiteralString = """
 SELECT partition, next_offset, owner_epoch, record_id, logical_time, progress::text, live,
     is_partway, hold_at
 FROM checkpoints WHERE partition = %s"""
+# Who may not move gives an offset of null, which the column refuses. An error, unlike a row not
+# found, takes back what was sent together with this before anybody looked at its answer.
 _MOVE: LiteralString = """
 UPDATE checkpoints
-SET next_offset = %s, record_id = %s, logical_time = %s, progress = %s::jsonb, is_partway = %s
-WHERE partition = %s AND next_offset = %s AND owner_epoch = %s
-    AND (hold_at IS NULL OR hold_at >= %s)"""
+SET next_offset = CASE WHEN next_offset = %s AND owner_epoch = %s
+        AND (hold_at IS NULL OR hold_at >= %s) THEN %s::bigint END,
+    record_id = %s, logical_time = %s, progress = %s::jsonb, is_partway = %s
+WHERE partition = %s"""
 _STOP: LiteralString = """
 UPDATE checkpoints SET stopped = %s WHERE partition = %s AND owner_epoch = %s"""
 
@@ -87,35 +97,47 @@ async def read(session: Session, partition: int) -> Checkpoint:
 
 
 async def move(session: Session, old: Checkpoint, new: Checkpoint) -> None:
-    """Move a checkpoint inside the batch's transaction, before anything else is written.
-
-    Raises:
-        FencedError: the partition has another owner or stands elsewhere.
-        SwappedError: the generation became live or ceased to be.
-        HeldError: an operator holds the generation before ``new.end``.
-    """
-    cursor = await session.execute(
+    """Move a checkpoint, inside ``moving`` and before anything else is written."""
+    await session.execute(
         _MOVE,
         (
+            old.next_offset,
+            old.owner_epoch,
+            new.end,
             new.next_offset,
             new.record_id,
             new.logical_time,
             msgspec.json.encode(new.progress).decode(),
             new.is_partway,
             old.partition,
-            old.next_offset,
-            old.owner_epoch,
-            new.end,
         ),
     )
-    if cursor.rowcount == 1:
-        return
-    present = await read(session, old.partition)
-    if present.live != old.live:
-        raise SwappedError
-    if present.owner_epoch == old.owner_epoch and present.next_offset == old.next_offset:
-        raise HeldError
-    raise FencedError
+
+
+@asynccontextmanager
+async def moving(session: Session, old: Checkpoint, *, in_one: bool) -> AsyncGenerator[None]:
+    """Run the transaction that moves a checkpoint and writes what belongs to that.
+
+    Args:
+        in_one: all of it goes out in one trip.
+
+    Raises:
+        FencedError: the partition has another owner or stands elsewhere.
+        SwappedError: the generation became live or ceased to be.
+        HeldError: an operator holds the generation before where it was to move.
+    """
+    try:
+        async with in_one_trip(session) if in_one else session.transaction():
+            yield
+    except psycopg.IntegrityError as error:
+        if error.diag.table_name != _TABLE:
+            raise
+        present = await read(session, old.partition)
+        if present.live != old.live:
+            raise SwappedError from error
+        if present.owner_epoch == old.owner_epoch and present.next_offset == old.next_offset:
+            raise HeldError from error
+        raise FencedError from error
 
 
 async def stop(session: Session, checkpoint: Checkpoint, reason: str) -> None:

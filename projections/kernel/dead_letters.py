@@ -1,9 +1,11 @@
 """Records that could not be applied, kept with their place and reason.
 
 Guarantee: a dead letter is written in the transaction that passes over its record, and a live
-generation appends it to the topic ``dead-letters`` too.
+generation appends it to the topic ``dead-letters`` too. It ends (redriven or discarded) in the
+transaction that applies the record which ends it, and only once.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 
@@ -15,6 +17,7 @@ from contracts.identifiers import derived_id
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS, DEAD_LETTERS
 from projections.kernel.outbox import Relayed, encode_relayed
+from projections.kernel.records import Ending, LetterPlace
 from services.runtime.postgres import Session
 
 DEAD_LETTER = "projection.dead_letter"
@@ -40,6 +43,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes
     timer: str = ""
 
+    @property
+    def position(self) -> str:
+        """Position of the record, or of that before which the timer was due."""
+        return str(Position(CUSTOMER_EVENTS, self.partition, self.offset))
+
 
 class DeadLetterData(msgspec.Struct, frozen=True, kw_only=True):
     """What stands on the topic of a dead letter: ``record`` is the value as text."""
@@ -54,6 +62,15 @@ class DeadLetterData(msgspec.Struct, frozen=True, kw_only=True):
 _INSERT: LiteralString = """
 INSERT INTO dead_letters (partition, record_offset, timer, at, reason, detail, key, record)
 VALUES (%s, %s, %s, %s, %s, %s, %b, %b)"""
+
+
+_STANDING: LiteralString = """
+SELECT record_offset, timer FROM dead_letters
+WHERE partition = %s AND record_offset = ANY(%s) AND state = 'open'"""
+_END: LiteralString = """
+UPDATE dead_letters d SET state = n.state, ended_offset = n.ended
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[]) AS n (place, timer, state, ended)
+WHERE d.partition = %s AND d.record_offset = n.place AND d.timer = n.timer AND d.state = 'open'"""
 
 
 async def insert(session: Session, letter: DeadLetter) -> None:
@@ -74,10 +91,28 @@ async def insert(session: Session, letter: DeadLetter) -> None:
     )
 
 
+async def standing(
+    session: Session, partition: int, asked: Sequence[Ending]
+) -> frozenset[LetterPlace]:
+    """Find which of the dead letters that records would end stand open."""
+    offsets = [each.letter[0] for each in asked]
+    rows = await (await session.execute(_STANDING, (partition, offsets))).fetchall()
+    return frozenset((row[0], row[1]) for row in rows)
+
+
+async def end(session: Session, partition: int, ended: Sequence[Ending]) -> None:
+    """End dead letters that stand open, inside the transaction that applies what ends them."""
+    if not ended:
+        return
+    offsets, timers = [each.letter[0] for each in ended], [each.letter[1] for each in ended]
+    states, at = [each.state for each in ended], [each.offset for each in ended]
+    await session.execute(_END, (offsets, timers, states, at, partition))
+
+
 def encode(letter: DeadLetter, *, source: str, sequence: int) -> bytes:
     """Encode the record for the topic ``dead-letters`` as an outbox row."""
     reason, detail = letter.reason
-    position = str(Position(CUSTOMER_EVENTS, letter.partition, letter.offset))
+    position = letter.position
     stated = DeadLetterData(
         projection=letter.projection,
         position=position,

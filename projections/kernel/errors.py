@@ -22,6 +22,14 @@ class HeldError(Exception):
     """The generation is held at an offset that this batch would pass."""
 
 
+class AheadOfLiveError(Exception):
+    """A silent generation cannot apply what the live one has not come to yet; it waits for that."""
+
+
+class UnlikeLiveError(Exception):
+    """A silent generation cannot apply what the live one applied; mend the model, or drop it."""
+
+
 class DivergedError(Exception):
     """The log is not the one this read model was made from; rebuild it or restore the log."""
 
@@ -35,3 +43,10 @@ class TooManyDeadLettersError(Exception):
 
 class ModelVersionError(Exception):
     """The generation was written by another version of the model; rebuild into a new one."""
+
+
+class MembershipError(Exception):
+    """A change of membership cannot be applied; no record is at fault, so nothing may pass it."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the membership changed at record {offset}")

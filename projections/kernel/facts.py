@@ -18,6 +18,7 @@ from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.kernel import binary
 from projections.kernel.records import Decoded, FactPlace
+from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
 
@@ -40,9 +41,12 @@ SELECT f.workspace, uuid_send(f.customer), uuid_send(f.fact), f.ordinal, f.occur
     f.counted_at, f.deleted_at, f.withdrawn, f.revision, f.record_offset, f.content
 FROM unnest(%s, %s, %s) AS k (workspace, customer, fact)
 JOIN facts f USING (workspace, customer, fact)"""
-_COPY: LiteralString = """
-COPY facts (customer, fact, ordinal, occurred_at, counted_at, withdrawn, revision, record_offset,
-    workspace, deleted_at, content) FROM STDIN (FORMAT binary)"""
+_FACTS = Table(
+    "facts",
+    "customer uuid, fact uuid, ordinal integer, occurred_at timestamptz, counted_at timestamptz,"
+    " withdrawn boolean, revision bigint, record_offset bigint, workspace text,"
+    " deleted_at timestamptz, content text",
+)
 _UPDATE: LiteralString = """
 UPDATE facts f SET ordinal = n.ordinal, occurred_at = n.occurred_at, counted_at = n.counted_at,
     deleted_at = n.deleted_at, withdrawn = n.withdrawn, revision = n.revision,
@@ -55,7 +59,7 @@ WHERE f.workspace = n.workspace AND f.customer = n.customer AND f.fact = n.fact"
 
 _COLUMNS = 11
 _fixed = Struct(">h i16s i16s ii iq iq i? iq iq".replace(" ", "")).pack
-"""Count of columns, then those of fixed width in the order of ``_COPY``, each after its length."""
+"""Count of columns, then those of fixed width in the order of ``_FACTS``, each after its length."""
 
 
 class FactsOfBatch:
@@ -112,10 +116,10 @@ class FactsOfBatch:
         return change
 
     async def write(self, session: Session) -> None:
-        """Write the last state of each changed fact: new ones by COPY, others by one UPDATE."""
+        """Write the last state of each changed fact: new ones are added, others updated, by set."""
         existing = self._existing
         fresh = [_spell(p, s) for p, s in self._changed.items() if p not in existing]
-        await binary.copy(session, _COPY, fresh)
+        await _FACTS.add(session, fresh)
         if existing:
             known = [(p, s) for p, s in self._changed.items() if p in existing]
             if known:

@@ -7,12 +7,15 @@ wrong with one record becomes a dead letter; what makes the whole read model dou
 from enum import Enum
 
 from projections.kernel.errors import (
+    AheadOfLiveError,
     DivergedError,
     FencedError,
     HeldError,
     InvalidRecordError,
+    MembershipError,
     SwappedError,
     TooManyDeadLettersError,
+    UnlikeLiveError,
 )
 from services.runtime.kafka.errors import (
     KafkaUnavailableError,
@@ -51,9 +54,16 @@ def decide(error: Exception) -> Decision:
             return Decision.RETRY
         case FencedError():
             return Decision.RECLAIM
-        case HeldError() | SwappedError():
+        case HeldError() | SwappedError() | AheadOfLiveError():
             return Decision.WAIT
-        case DivergedError() | LogGapError() | TooManyDeadLettersError() | ForeignKeysError():
+        case (
+            DivergedError()
+            | LogGapError()
+            | MembershipError()
+            | ForeignKeysError()
+            | TooManyDeadLettersError()
+            | UnlikeLiveError()
+        ):
             return Decision.STOP
         case _:
             return Decision.BISECT

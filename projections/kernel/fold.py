@@ -1,19 +1,33 @@
-"""Putting a batch's records and timers to the model, each at its place.
+"""Putting a batch's records, timers and memberships to the model, each at its place.
 
 Guarantee: their order is that of the log and of logical time alone, however records are batched.
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
+import msgspec
+
 from contracts.definitions.catalogue import Snapshot
 from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.errors import MembershipError
+from projections.kernel.joins import Joining
 from projections.kernel.outbox import Outputs
-from projections.kernel.projection import Effect, Firing, Moment, Projection, Step, Timed
-from projections.kernel.records import Reading
-from projections.kernel.timers import SYSTEM_CLOCK, Armed, Order, Timer, Timers
+from projections.kernel.plan import Plan
+from projections.kernel.projection import (
+    Asking,
+    Effect,
+    Firing,
+    Joined,
+    Moment,
+    Projection,
+    Step,
+    Timed,
+)
+from projections.kernel.timers import SYSTEM_CLOCK, Armed, Timer, Timers
 
 W = TypeVar("W")
 
@@ -23,7 +37,6 @@ class Fold(Generic[W]):
 
     Args:
         old: where the partition stood before the batch.
-        horizon: bounds the timers that may fire, where only a part of those due was read.
     """
 
     def __init__(
@@ -35,8 +48,7 @@ class Fold(Generic[W]):
         outputs: Outputs,
         snapshot: Callable[[str, int], Snapshot],
         old: Checkpoint,
-        reading: Reading,
-        horizon: Order | None,
+        plan: Plan,
     ) -> None:
         self._projection = projection
         self._working = working
@@ -44,8 +56,11 @@ class Fold(Generic[W]):
         self._outputs = outputs
         self._snapshot = snapshot
         self._old = old
-        self._reading = reading
-        self._horizon = horizon
+        self._reading = plan.reading
+        self._horizons = plan.horizons
+        self._joining = deque(plan.joining)
+        self._sequences = dict(old.progress.joined_sequences)
+        self._joined_offset = old.progress.joined_offset
         self._applied_offset = old.next_offset - 1
         self._place = old.next_offset
         self._clocks = {**old.progress.clocks, SYSTEM_CLOCK: old.logical_time}
@@ -60,6 +75,8 @@ class Fold(Generic[W]):
         for decoded, step in zip(self._reading.decoded, steps, strict=True):
             if timers.soonest <= decoded.time:
                 self._fire(SYSTEM_CLOCK, decoded.time)
+            if self._joining:
+                self._join(SYSTEM_CLOCK, decoded.offset, decoded.time)
             self._clocks[SYSTEM_CLOCK] = decoded.time
             self._applied_offset = self._place = decoded.offset
             if step is not None:
@@ -73,11 +90,27 @@ class Fold(Generic[W]):
         if after.is_partway:
             for workspace, at in after.progress.clocks.items():
                 self._fire(workspace, at)
+        while self._joining and self._is_before_the_end(self._joining[0]):
+            self._join_one(self._joining.popleft())
+
+    def checkpoint(self) -> Checkpoint:
+        """Say where the partition stands after all that was applied."""
+        after = self._reading.checkpoint
+        if self._joined_offset == after.progress.joined_offset:
+            return after
+        progress = msgspec.structs.replace(
+            after.progress,
+            joined_offset=self._joined_offset,
+            joined_sequences=self._sequences,
+        )
+        return msgspec.structs.replace(after, progress=progress)
 
     def _fire(self, clock: str, until: datetime) -> None:
-        while (armed := self._timers.take(clock, until, self._horizon)) is not None:
+        while (armed := self._timers.take(clock, until, self._horizons.get(clock))) is not None:
             assert isinstance(self._projection, Timed), "who sets timers can fire them"
             firing = self._firing(clock, armed)
+            if self._joining:
+                self._join(clock, firing.offset, firing.at)
             self._clocks[clock] = firing.at
             self._take(firing, self._projection.fire(self._working, firing))
 
@@ -96,6 +129,53 @@ class Fold(Generic[W]):
             timer=armed.timer,
         )
 
+    def _join(self, clock: str, offset: int, until: datetime) -> None:
+        """Apply the memberships whose places come before an instant of a clock at a record."""
+        while self._joining:
+            joining = self._joining[0]
+            place, is_set = joining.change.place, joining.record.workspace in self._clocks
+            if (place.offset, place.by != "time", is_set, joining.at) > (
+                offset,
+                False,
+                clock != SYSTEM_CLOCK,
+                until,
+            ):
+                return
+            self._join_one(self._joining.popleft())
+
+    def _clock(self, workspace: str) -> str:
+        return workspace if workspace in self._clocks else SYSTEM_CLOCK
+
+    def _is_before_the_end(self, joining: Joining) -> bool:
+        after, place = self._reading.checkpoint, joining.change.place
+        if place.offset != after.next_offset:
+            return place.offset < after.next_offset
+        shown = after.progress.clocks.get(joining.record.workspace, after.logical_time)
+        return after.is_partway and place.by == "time" and joining.at <= shown
+
+    def _join_one(self, joining: Joining) -> None:
+        self._joined_offset = joining.next_offset
+        record, place = joining.record, joining.change.place
+        sequence = int(record.sequence) if isinstance(record.sequence, str) else 0
+        if sequence <= self._sequences.get(record.source, 0):
+            return
+        self._sequences[record.source] = sequence
+        assert isinstance(self._projection, Asking), "who asks for segments takes memberships"
+        joined = Joined(
+            partition=self._old.partition,
+            offset=place.offset,
+            at=joining.at,
+            record=record,
+            snapshot=self._snapshot(record.workspace, self._revision(record.workspace)),
+            change=joining.change,
+            is_late=place.offset < self._old.next_offset,
+        )
+        try:
+            self._take(joined, self._projection.join(self._working, joined))
+        except Exception as error:
+            raise MembershipError(place.offset) from error
+        self._fire(self._clock(record.workspace), joining.at)
+
     def _reached(self, at: datetime) -> int:
         """Find the record at which time reached an instant."""
         times = self._reading.times
@@ -111,7 +191,6 @@ class Fold(Generic[W]):
     def _take(self, moment: Moment, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Timer):
-                clock = effect.workspace if effect.workspace in self._clocks else SYSTEM_CLOCK
-                self._timers.arm(effect, moment.record, clock)
+                self._timers.arm(effect, moment.record, self._clock(effect.workspace))
             else:
                 self._outputs.put(effect)

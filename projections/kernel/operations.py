@@ -1,4 +1,4 @@
-"""Carrying out what operators request of a projection: rebuild, compare, promote and so on.
+"""Carrying out what operators request of a projection: rebuild, promote, redrive and so on.
 
 Guarantee: a request is carried out by one process at a time and to its end, also when the process
 that began it was killed: what began is known by a row, and who carries it out by a lock.
@@ -13,6 +13,7 @@ from typing import LiteralString
 
 import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
 
 from contracts import codec
 from contracts.administration import (
@@ -30,6 +31,7 @@ from projections.kernel.compare import CompareTimeoutError, compare
 from projections.kernel.generations import Generation
 from projections.kernel.holds import offsets_of, release
 from projections.kernel.promotion import PromotionRefusedError, promote
+from projections.kernel.redrive import end_letters
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer
@@ -60,17 +62,22 @@ class RequestRefusedError(Exception):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation being carried out. ``generation`` is the one it made or names."""
+    """An operation being carried out.
+
+    ``generation`` is the one it made or names, ``letters`` are the dead letters that it names.
+    """
 
     id: str
     verb: OperationVerb
     generation: int | None
+    letters: tuple[str, ...]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an operation is, in records of all partitions."""
+    """What an operation is about, and how far it is, in records of all partitions."""
 
     generation: int | None = None
+    letters: tuple[str, ...] | UnsetType = UNSET
     applied_records: int = 0
     total_records: int = 0
 
@@ -92,7 +99,7 @@ VALUES (%s, %s, %s, %s, %s, 'running', %s::jsonb)
 ON CONFLICT ON CONSTRAINT operations_have_an_id
 DO UPDATE SET state = 'running', progress = excluded.progress WHERE o.state = 'requested'"""
 _RUNNING: LiteralString = """
-SELECT id, verb, (progress ->> 'generation')::int FROM upshot.operations
+SELECT id, verb, progress::text FROM upshot.operations
 WHERE projection = %s AND state = 'running' ORDER BY requested_at, id"""
 _OVERLOOKED: LiteralString = """
 SELECT count(*) FROM upshot.operations WHERE projection = %s AND state = 'requested'
@@ -124,7 +131,7 @@ async def begin(session: Session, projection: str, value: bytes) -> None:
                 request.verb,
                 request.requested_by,
                 record.recordedtime,
-                _json(Progress(generation=request.generation)),
+                _json(Progress(generation=request.generation, letters=request.letters or UNSET)),
             ),
         )
 
@@ -150,7 +157,13 @@ class Operator:
             rows = await (await session.execute(_RUNNING, (self._target.projection,))).fetchall()
         await self._take_overlooked(session)
         for row in rows:
-            running = Running(id=row[0], verb=row[1], generation=row[2])
+            about = msgspec.json.decode(row[2], type=Progress)
+            running = Running(
+                id=row[0],
+                verb=row[1],
+                generation=about.generation,
+                letters=() if about.letters is UNSET else about.letters,
+            )
             if running.id not in self._tasks:
                 self._tasks[running.id] = asyncio.create_task(self._take_up(running))
 
@@ -216,6 +229,8 @@ class Operator:
                 return await self._drop(session, running)
             case "verify":
                 return await self._verify(session)
+            case "redrive" | "discard":
+                return await self._end_letters(session, running)
 
     async def _rebuild(self, session: Session, running: Running) -> bytes:
         target = self._target
@@ -317,6 +332,13 @@ class Operator:
         finally:
             await reading.close()
         return codec.encode({"generation": live.number, "broken": broken})
+
+    async def _end_letters(self, session: Session, running: Running) -> bytes:
+        live = await generations.live(session, self._target.projection)
+        assert live is not None, "a processor runs only with a live generation"
+        redrive = running.verb == "redrive"
+        ended = await end_letters(session, self._producer, live, running.letters, redrive=redrive)
+        return codec.encode(ended)
 
     async def _find(self, session: Session, number: int | None) -> Generation:
         """Find a generation by number, or the newest one beside the live one."""

@@ -39,9 +39,10 @@ class Relayed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The output records of one transaction, in order."""
+    """The output records of one transaction, in order; ``first_offset`` is where it began."""
 
     sequence_first: int
+    first_offset: int
     records: bytes
 
 
@@ -50,10 +51,11 @@ encode_relayed = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Relayed]).decode
 
 _INSERT: LiteralString = (
-    "INSERT INTO outbox (partition, sequence_first, records) VALUES (%s, %s, %b)"
+    "INSERT INTO outbox (partition, sequence_first, first_offset, records) VALUES (%s, %s, %s, %b)"
 )
 _PENDING: LiteralString = """
-SELECT sequence_first, records FROM outbox WHERE partition = %s ORDER BY sequence_first"""
+SELECT sequence_first, first_offset, records FROM outbox WHERE partition = %s
+ORDER BY sequence_first"""
 _FLUSH_LATER: LiteralString = "SELECT set_config('synchronous_commit', 'off', false)"
 _RELAYS: LiteralString = "SELECT topic, target, next_offset FROM relays WHERE partition = %s"
 _EXPECT: LiteralString = """
@@ -144,7 +146,7 @@ class Outputs:
 
 async def insert(session: Session, partition: int, row: OutboxRow) -> None:
     """Write an outbox row inside the transaction that caused it."""
-    await session.execute(_INSERT, (partition, row.sequence_first, row.records))
+    await session.execute(_INSERT, (partition, row.sequence_first, row.first_offset, row.records))
 
 
 class Relay:
@@ -176,7 +178,10 @@ class Relay:
         rows = await (await self._session.execute(_RELAYS, (self._partition,))).fetchall()
         self._targets = {(row[0], row[1]): row[2] for row in rows}
         found = await (await self._session.execute(_PENDING, (self._partition,))).fetchall()
-        pending = [OutboxRow(sequence_first=first, records=records) for first, records in found]
+        pending = [
+            OutboxRow(sequence_first=first, first_offset=offset, records=records)
+            for first, offset, records in found
+        ]
         if not pending:
             return
         sequences = {each.value: each.sequence for row in pending for each in _decode(row.records)}

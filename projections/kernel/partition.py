@@ -22,6 +22,7 @@ from projections.kernel.batch import Applier, Committed, record_id
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import DivergedError, HeldError
 from projections.kernel.failures import Decision, decide
+from projections.kernel.joins import Joins
 from projections.kernel.outbox import OutboxRow, Relay
 from projections.kernel.ports import LogAppender, LogReader
 from projections.kernel.projection import Definitions, Projection
@@ -147,14 +148,17 @@ class PartitionOwner(Generic[W]):
             await self._verify(held)
             relay = _RelayTask(self._projection.name, wiring, relaying, held)
             ticker = Ticker(self._projection.name, self._append, wiring.clock)
+            joins = Joins(wiring.reader_of, self._partition)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(relay.run())
-                    tasks.create_task(self._follow(session, held, relay, ticker))
+                    tasks.create_task(self._follow(session, held, relay, ticker, joins))
                     if held.live:
                         tasks.create_task(ticker.run())
             except* Exception as group:
                 raise group.exceptions[0] from group
+            finally:
+                await joins.stop()
 
     async def _append(self, tick: CloudEvent) -> None:
         outgoing = Outgoing(tick.subject.encode(), codec.encode(tick))
@@ -187,7 +191,12 @@ class PartitionOwner(Generic[W]):
         raise TimeoutError(f"no record of partition {self._partition} came")
 
     async def _follow(
-        self, session: Session, held: Checkpoint, relay: "_RelayTask", ticker: Ticker
+        self,
+        session: Session,
+        held: Checkpoint,
+        relay: "_RelayTask",
+        ticker: Ticker,
+        joins: Joins,
     ) -> None:
         wiring = self._wiring
         applier = Applier(
@@ -197,6 +206,7 @@ class PartitionOwner(Generic[W]):
             live=held.live,
             partition=self._partition,
             partitions=wiring.partitions,
+            joins=joins,
         )
         wiring.report(self._partition, None)
         wiring.applied(0, held)
@@ -322,12 +332,13 @@ class _RelayTask:
 
 
 async def prefer_key_lookups(session: Session) -> None:
-    """Make every join of this session a lookup by key: the sets of keys come from us."""
+    """Make every join of this session a lookup by key, planned once: sets of keys come from us."""
     await session.execute(
         "SELECT set_config('enable_hashjoin', 'off', false),"
         " set_config('enable_mergejoin', 'off', false),"
         " set_config('enable_seqscan', 'off', false),"
-        " set_config('jit', 'off', false)"
+        " set_config('jit', 'off', false),"
+        " set_config('plan_cache_mode', 'force_generic_plan', false)"
     )
 
 

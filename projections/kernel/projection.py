@@ -14,6 +14,7 @@ import msgspec
 from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Catalogue, Snapshot
 from contracts.events import EventData
+from contracts.memberships import MembershipChanged
 from contracts.versions import Change
 from projections.kernel.timers import Timer
 from services.runtime.postgres import Session
@@ -58,6 +59,17 @@ class Firing(Moment, frozen=True, kw_only=True, gc=False):
     """
 
     timer: Timer
+
+
+class Joined(Moment, frozen=True, kw_only=True, gc=False):
+    """A membership that a customer entered or left at this place; ``record`` told it.
+
+    ``is_late`` where its place had been passed when a rule first asked for a segment: it says what
+    is true, and sets nothing off.
+    """
+
+    change: MembershipChanged
+    is_late: bool
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -176,4 +188,23 @@ class Timed(Projection[W], Protocol[W]):
 
     def fire(self, working: W, firing: Firing) -> Iterable[Effect]:
         """Fold a firing into the working set; pure besides. What it raises is a dead letter."""
+        ...
+
+
+@runtime_checkable
+class Asking(Projection[W], Protocol[W]):
+    """What the kernel asks besides of a projection whose rules may ask for a segment."""
+
+    def asks(self, snapshot: Snapshot) -> bool:
+        """Whether a rule among these definitions names a segment."""
+        ...
+
+    async def load_joining(
+        self, session: Session, working: W, changes: Sequence[MembershipChanged]
+    ) -> None:
+        """Read the rows that these changes of membership may touch, by sets."""
+        ...
+
+    def join(self, working: W, joined: Joined) -> Iterable[Effect]:
+        """Fold a change of membership into the working set; pure besides."""
         ...

@@ -1,12 +1,14 @@
 """Records of ``customer.events`` as a processor reads them: decoded, each at its place.
 
 Guarantee: what stands twice (a relay was killed between append and acknowledgement) is passed over
-by its source's sequence; what is of a type that no projection knows yet is passed over too, and
-both still move the checkpoint.
+by its source's sequence; what is of a type that no projection knows yet is passed over too, and so
+is what redrives a dead letter of another projection, or one that does not stand open. All of it
+still moves the checkpoint.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -24,15 +26,20 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import FactKey, derived_id, key_of_event_id
+from contracts.places import parse_position
+from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded
 from contracts.requests import (
     ADJUST_REQUESTED,
     JOIN_REQUESTED,
     AdjustRequested,
     JoinRequested,
 )
+from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.errors import InvalidRecordError
 from services.runtime.kafka.consumer import Incoming
+
+T = TypeVar("T")
 
 _decoders: dict[str, msgspec.json.Decoder[EventData | ClockAdvanced]] = {
     CLOCK_ADVANCED: codec.decoder(ClockAdvanced),
@@ -42,6 +49,7 @@ _decoders: dict[str, msgspec.json.Decoder[EventData | ClockAdvanced]] = {
     ADJUST_REQUESTED: codec.decoder(AdjustRequested),
     JOIN_REQUESTED: codec.decoder(JoinRequested),
 }
+_discarded = codec.decoder(DeadLetterDiscarded)
 
 
 FactPlace = tuple[str, str, FactKey]
@@ -65,20 +73,46 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     fact: FactPlace | None
 
 
+LetterPlace = tuple[int, str]
+"""Where a dead letter stands in its partition: offset, and the timer's id if it was one."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record that ends a dead letter of its own partition; ``offset`` is the record's."""
+
+    offset: int
+    letter: LetterPlace
+    state: Literal["redriven", "discarded"]
+
+
+class Letters(msgspec.Struct, frozen=True, kw_only=True):
+    """The projection that reads, and which of its dead letters are known to stand open."""
+
+    projection: str
+    standing: frozenset[LetterPlace] = frozenset()
+
+
+NOBODYS = Letters(projection="")
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as read: what concerns projections, and where the checkpoint stands after it.
 
     ``times`` has the offsets where logical time moved and to what, ``stamps`` those where a
-    workspace's definitions did.
+    workspace's definitions did. ``asked`` are the records that would end a dead letter of this
+    projection, ``ended`` those of them that do, since it stands open in ``letters``.
     """
 
     checkpoint: Checkpoint
     decoded: list[Decoded]
     times: list[tuple[int, datetime]]
     stamps: list[tuple[int, str, int]]
+    letters: Letters = NOBODYS
+    asked: Sequence[Ending] = ()
+    ended: Sequence[Ending] = ()
 
 
-def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
+def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters = NOBODYS) -> Reading:
     """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
     progress = old.progress
     sources, revisions = dict(progress.sources), dict(progress.revisions)
@@ -87,6 +121,8 @@ def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
     decoded: list[Decoded] = []
     times: list[tuple[int, datetime]] = []
     stamps: list[tuple[int, str, int]] = []
+    asked: list[Ending] = []
+    ended: dict[LetterPlace, Ending] = {}
     for incoming in records:
         record = _decode(incoming.value)
         if incoming.appended_at_ms != appended_at_ms:
@@ -101,6 +137,11 @@ def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
             stamps.append((incoming.offset, record.workspace, revision))
         if record.sequence is not UNSET and _stands_twice(record, sources):
             continue
+        if record.redrivefor is not UNSET:
+            ending = _ending(record, incoming, letters.projection)
+            asked += [] if ending is None else [ending]
+            if ending is None or not _ends(ending, letters, ended):
+                continue
         decoder = _decoders.get(record.type)
         if decoder is not None:
             event = _decode_data(decoder, record)
@@ -121,7 +162,47 @@ def read(old: Checkpoint, records: Sequence[Incoming]) -> Reading:
             progress, sources=sources, revisions=revisions, clocks=clocks
         ),
     )
-    return Reading(checkpoint=after, decoded=decoded, times=times, stamps=stamps)
+    return Reading(
+        checkpoint=after,
+        decoded=decoded,
+        times=times,
+        stamps=stamps,
+        letters=letters,
+        asked=asked,
+        ended=[*ended.values()],
+    )
+
+
+def _ends(ending: Ending, letters: Letters, ended: dict[LetterPlace, Ending]) -> bool:
+    """Whether its letter stands open at this record; notes that it does so no more."""
+    if ending.letter not in letters.standing or ending.letter in ended:
+        return False
+    ended[ending.letter] = ending
+    return True
+
+
+def ending_in(incoming: Incoming, projection: str) -> Ending | None:
+    """Find out whether a record would end a dead letter of this projection, and which."""
+    try:
+        return _ending(_decode(incoming.value), incoming, projection)
+    except InvalidRecordError:
+        return None
+
+
+def _ending(record: CloudEvent, incoming: Incoming, projection: str) -> Ending | None:
+    if record.redrivefor != projection:
+        return None
+    try:
+        position = parse_position(record.redriveof if isinstance(record.redriveof, str) else "")
+    except ValueError as error:
+        raise InvalidRecordError("redriveof is no position", "") from error
+    if position.topic != CUSTOMER_EVENTS or position.partition != incoming.partition:
+        raise InvalidRecordError("redriveof is not of this partition", str(position))
+    if record.type != DEAD_LETTER_DISCARDED:
+        letter = position.offset, ""
+        return Ending(offset=incoming.offset, letter=letter, state="redriven")
+    letter = position.offset, _decode_data(_discarded, record).timer
+    return Ending(offset=incoming.offset, letter=letter, state="discarded")
 
 
 def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
@@ -152,9 +233,7 @@ def _decode(value: bytes) -> CloudEvent:
         raise InvalidRecordError("not a CloudEvent", str(error)) from error
 
 
-def _decode_data(
-    decoder: msgspec.json.Decoder[EventData | ClockAdvanced], record: CloudEvent
-) -> EventData | ClockAdvanced:
+def _decode_data(decoder: msgspec.json.Decoder[T], record: CloudEvent) -> T:
     try:
         return decoder.decode(record.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -95,7 +95,8 @@ _ARM: LiteralString = """
 INSERT INTO timers (workspace, customer, kind, id, partition, clock, due, correlation, depth)
 SELECT * FROM unnest(%s, %s, %s, %s, %s::int[], %s, %s::timestamptz[], %s, %s::int[])
 ON CONFLICT ON CONSTRAINT timers_have_one_row_an_id DO UPDATE
-SET due = excluded.due, correlation = excluded.correlation, depth = excluded.depth"""
+SET clock = excluded.clock, due = excluded.due, correlation = excluded.correlation,
+    depth = excluded.depth"""
 _FORGET: LiteralString = """
 DELETE FROM timers t USING unnest(%s, %s, %s, %s) AS n (workspace, customer, kind, id)
 WHERE t.workspace = n.workspace AND t.customer = n.customer AND t.kind = n.kind AND t.id = n.id"""

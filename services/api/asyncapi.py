@@ -15,6 +15,7 @@ from contracts.administration import (
     OperationEnded,
     OperationRequested,
 )
+from contracts.clocks import CLOCK_ADVANCED, CLOCK_TICKED, ClockAdvanced, ClockTicked
 from contracts.cloudevent import SEQUENCE_DIGITS, SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent
 from contracts.codec import JsonObject
 from contracts.effects import LOYALTY_ENTRY, LoyaltyEntry
@@ -26,6 +27,7 @@ from contracts.events import (
     EventWithdrawn,
     ProfileChanged,
 )
+from contracts.memberships import MEMBERSHIP_CHANGED, MembershipChanged
 from contracts.requests import (
     ADJUST_REQUESTED,
     JOIN_REQUESTED,
@@ -38,6 +40,7 @@ from contracts.topics import (
     DEFINITIONS,
     LOYALTY_ENTRIES,
     OPERATIONS,
+    SEGMENT_MEMBERSHIPS,
     TOPICS,
     WEBHOOKS,
     Topic,
@@ -69,7 +72,10 @@ RECORDS: Final[tuple[tuple[str, str, type[msgspec.Struct]], ...]] = (
     (CUSTOMER_EVENTS, EVENT_WITHDRAWN, EventWithdrawn),
     (CUSTOMER_EVENTS, ADJUST_REQUESTED, AdjustRequested),
     (CUSTOMER_EVENTS, JOIN_REQUESTED, JoinRequested),
+    (CUSTOMER_EVENTS, CLOCK_TICKED, ClockTicked),
+    (CUSTOMER_EVENTS, CLOCK_ADVANCED, ClockAdvanced),
     (DEFINITIONS, DEFINITION_CHANGED, DefinitionChanged),
+    (SEGMENT_MEMBERSHIPS, MEMBERSHIP_CHANGED, MembershipChanged),
     (LOYALTY_ENTRIES, LOYALTY_ENTRY, LoyaltyEntry),
     (OPERATIONS, OPERATION_REQUESTED, OperationRequested),
     (OPERATIONS, OPERATION_ENDED, OperationEnded),

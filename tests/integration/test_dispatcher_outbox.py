@@ -116,8 +116,8 @@ class Topic:
             for ordinal, body in enumerate(bodies)
         ]
         await self.system.session.execute(
-            "INSERT INTO dispatcher_g1.outbox (partition, sequence_first, records)"
-            " VALUES (%s, %s, %b)",
+            "INSERT INTO dispatcher_g1.outbox (partition, sequence_first, first_offset, records)"
+            " VALUES (%s, %s, 0, %b)",
             (target, first, encode_relayed(relayed)),
         )
 

@@ -166,7 +166,7 @@ async def test_a_promotion_that_does_not_end_in_time_is_undone(
                 )
         session = await connect(database, schema=live.schema)
         await session.execute(
-            "INSERT INTO outbox (partition, sequence_first, records) VALUES (0, 99, %s)",
+            "INSERT INTO outbox (partition, sequence_first, first_offset, records)" " VALUES (0, 99, 0, %s)",
             (msgspec.msgpack.encode([]),),
         )  # of an owner who does not come to append it
 

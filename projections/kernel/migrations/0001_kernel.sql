@@ -46,6 +46,7 @@ CREATE INDEX timers_by_due ON timers (partition, clock, due, kind, customer, id)
 CREATE TABLE outbox (
     partition integer NOT NULL,
     sequence_first bigint NOT NULL,
+    first_offset bigint NOT NULL, -- of the records that caused them: all before is put out
     records bytea NOT NULL,      -- encoded in order: projections.kernel.outbox
     CONSTRAINT outbox_has_one_row_a_transaction PRIMARY KEY (partition, sequence_first)
 );
@@ -69,5 +70,10 @@ CREATE TABLE dead_letters (
     detail text NOT NULL,        -- without personal data
     key bytea NOT NULL,
     record bytea NOT NULL,
-    CONSTRAINT dead_letters_have_one_row_a_record PRIMARY KEY (partition, record_offset, timer)
+    state text NOT NULL DEFAULT 'open'
+        CONSTRAINT dead_letters_have_a_known_state
+        CHECK (state IN ('open', 'redriven', 'discarded')),
+    ended_offset bigint,         -- of the record that redrove or discarded it
+    CONSTRAINT dead_letters_have_one_row_a_record PRIMARY KEY (partition, record_offset, timer),
+    CONSTRAINT dead_letters_end_at_an_offset CHECK ((state = 'open') = (ended_offset IS NULL))
 );

@@ -3,11 +3,13 @@
 import pytest
 
 from projections.kernel.errors import (
+    AheadOfLiveError,
     DivergedError,
     FencedError,
     HeldError,
     InvalidRecordError,
     TooManyDeadLettersError,
+    UnlikeLiveError,
 )
 from projections.kernel.failures import (
     DEAD_LETTER_WINDOW,
@@ -31,10 +33,12 @@ from services.runtime.sealing import ForeignKeysError
         (ConnectionResetError(), Decision.RETRY),
         (TimeoutError(), Decision.RETRY),
         (HeldError(), Decision.WAIT),
+        (AheadOfLiveError(), Decision.WAIT),
         (FencedError(), Decision.RECLAIM),
         (DivergedError("another log"), Decision.STOP),
         (LogGapError("shorter"), Decision.STOP),
         (ForeignKeysError(), Decision.STOP),
+        (UnlikeLiveError("it was applied"), Decision.STOP),
         (TooManyDeadLettersError(100, 10_000), Decision.STOP),
         (InvalidRecordError("not a CloudEvent", ""), Decision.BISECT),
         (InvalidRowError("bigint out of range"), Decision.BISECT),

@@ -1,0 +1,150 @@
+"""What one transaction takes: which records, and of timers and memberships before them how many.
+
+Guarantee: nothing is applied before what comes before it by place and instant, though only a part
+of that was read; where a transaction ends leaves no trace in the rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from contracts.clocks import ClockAdvanced
+from contracts.definitions.catalogue import Catalogue
+from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.joins import Joining
+from projections.kernel.projection import Asking
+from projections.kernel.records import Reading, read
+from projections.kernel.timers import SYSTEM_CLOCK, Armed, Order
+from services.runtime.kafka.consumer import Incoming
+
+W = TypeVar("W")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction's worth.
+
+    ``horizons`` bounds the timers that may fire, by clock, where only a part of those due was
+    read. ``due`` were read, ``joining`` are the memberships whose places come before its end.
+    """
+
+    reading: Reading
+    horizons: Mapping[str, Order]
+    due: Sequence[Armed]
+    joining: Sequence[Joining]
+
+
+KNOWN_MAX = 1_000
+"""Revisions of which it is known whether a rule asks."""
+
+
+class AskedRevisions(Generic[W]):
+    """Knows at which revisions of the definitions a rule asks for a segment."""
+
+    def __init__(self, projection: Asking[W]) -> None:
+        self._projection = projection
+        self._known: dict[tuple[str, int], bool] = {}
+
+    def of(self, old: Checkpoint, reading: Reading, catalogue: Catalogue) -> tuple[bool, int]:
+        """Say whether a rule asks at the first record of a batch, and until which that stays so."""
+        revisions = dict(old.progress.revisions)
+        asks: bool | None = None
+        for offset, workspace, revision in reading.stamps:
+            if offset > old.next_offset and asks is None:
+                asks = self._ask(revisions, catalogue)
+            revisions[workspace] = revision
+            if asks is not None and self._ask(revisions, catalogue) != asks:
+                return asks, offset
+        if asks is None:
+            asks = self._ask(revisions, catalogue)
+        return asks, reading.checkpoint.next_offset
+
+    def _ask(self, revisions: Mapping[str, int], catalogue: Catalogue) -> bool:
+        return any(self._asks(catalogue, *each) for each in revisions.items())
+
+    def _asks(self, catalogue: Catalogue, workspace: str, revision: int) -> bool:
+        known = self._known.get((workspace, revision))
+        if known is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            known = self._projection.asks(catalogue.at(workspace, revision))
+            self._known[workspace, revision] = known
+        return known
+
+
+def clocks_moved(old: Checkpoint, new: Checkpoint) -> dict[str, datetime]:
+    """Say which clocks a batch moves, and to what instant."""
+    known = old.progress.clocks
+    moved = {
+        workspace: at
+        for workspace, at in new.progress.clocks.items()
+        if known.get(workspace) != at or old.is_partway
+    }
+    return {SYSTEM_CLOCK: new.logical_time, **moved}
+
+
+def before(at: datetime) -> Order:
+    """A horizon that lets nothing fire that is due at an instant or later."""
+    return at, "", b"", b""
+
+
+def cut(
+    old: Checkpoint,
+    records: Sequence[Incoming],
+    reading: Reading,
+    horizons: Mapping[str, Order],
+    last: Joining | None,
+) -> tuple[Reading, Mapping[str, Order]]:
+    """Shorten a batch to what can be applied with the timers and memberships that were read.
+
+    Args:
+        horizons: by clock, the last timer that may fire: those after it were not all read.
+        last: the last membership read, where others come before the first record too.
+
+    Returns:
+        The records before the first that needs more. Where that is the very first, no record, and
+        the checkpoint ``is_partway`` at what bounds it.
+    """
+    first = records[0].offset
+    if last is not None and last.change.place.offset < first:
+        nothing = {clock: before(at) for clock, at in old.progress.clocks.items()}
+        nothing[SYSTEM_CLOCK] = before(old.logical_time)
+        return _partway(old, old.logical_time, old.progress.clocks, first), nothing
+    bounds = dict(horizons)
+    ends = {clock: _needs(reading, clock, order[0], old) for clock, order in bounds.items()}
+    if last is not None:
+        workspace = last.record.workspace
+        clock = workspace if workspace in old.progress.clocks else SYSTEM_CLOCK
+        bounds[clock] = min(bounds.get(clock, before(last.at)), before(last.at))
+        ends[clock] = first
+    clock = min(ends, key=lambda each: (ends[each], each))
+    if ends[clock] > first:
+        return read(old, records[: ends[clock] - first]), {}
+    at, clocks = bounds[clock][0], old.progress.clocks
+    if clock == SYSTEM_CLOCK:
+        return _partway(old, max(old.logical_time, at), clocks, first), bounds
+    reached = read(old, records[:1]).checkpoint.logical_time
+    clocks = {**clocks, clock: max(at, clocks.get(clock, at))}
+    return _partway(old, reached, clocks, first), bounds
+
+
+def _partway(old: Checkpoint, at: datetime, clocks: Mapping[str, datetime], first: int) -> Reading:
+    checkpoint = msgspec.structs.replace(
+        old,
+        logical_time=at,
+        is_partway=True,
+        progress=msgspec.structs.replace(old.progress, clocks=dict(clocks)),
+    )
+    return Reading(checkpoint=checkpoint, decoded=[], times=[(first, at)], stamps=[])
+
+
+def _needs(reading: Reading, clock: str, due: datetime, old: Checkpoint) -> int:
+    """Find the first record before which all timers of an instant must have fired."""
+    if clock == SYSTEM_CLOCK:
+        return next((offset for offset, at in reading.times if at >= due), old.next_offset)
+    for decoded in reading.decoded:
+        is_set = isinstance(decoded.data, ClockAdvanced) and decoded.record.workspace == clock
+        if is_set and decoded.at >= due:
+            return decoded.offset
+    return old.next_offset
