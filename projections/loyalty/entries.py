@@ -77,18 +77,18 @@ class Series:
     def id_of(self, customer: str, fact: Fact) -> bytes:
         """Derive the id of what the rule grants a customer for one version of a fact."""
         derived = self._derivation.of(customer.encode() + fact.key, fact.ordinal)
-        return self._begins(fact.occurred_at) + derived[_PREFIX_BYTES:]
+        return self._begin(fact.occurred_at) + derived[_PREFIX_BYTES:]
 
     def between(self, start: datetime, end: datetime) -> tuple[bytes, bytes]:
         """The least and the greatest id of events from ``start`` until before ``end``.
 
         Both are whole seconds, ``end`` the later one.
         """
-        last = int.from_bytes(self._begins(end)) - 1
-        low, high = self._begins(start), last.to_bytes(_PREFIX_BYTES)
+        last = int.from_bytes(self._begin(end)) - 1
+        low, high = self._begin(start), last.to_bytes(_PREFIX_BYTES)
         return low + bytes(_REST_BYTES), high + b"\xff" * _REST_BYTES
 
-    def _begins(self, at: datetime) -> bytes:
+    def _begin(self, at: datetime) -> bytes:
         since = at - _BEGINNING
         return (self._first + since.days * 86_400 + since.seconds).to_bytes(_PREFIX_BYTES)
 

@@ -58,12 +58,13 @@ class Uses:
     def __init__(self) -> None:
         self.wanted: list[Wanted] = []
         """Periods met for the first time since the last ``loaded``."""
-        self._known: dict[tuple[Member, str], _Periods] = {}
+        self.known: dict[tuple[Member, str], _Periods] = {}
+        """Use by member and rule; while it is empty, nothing has to be told to ``post``."""
         self._count = 0
 
     def want(self, member: Member, entries: Series, bounded: Sequence[Bound]) -> None:
         """Note which periods an award may need."""
-        periods = self._known.setdefault((member, entries.rule), {})
+        periods = self.known.setdefault((member, entries.rule), {})
         for bound in bounded:
             used = periods.setdefault((bound.limit.per, bound.zone), {})
             if bound.period not in used:
@@ -73,7 +74,7 @@ class Uses:
 
     def left(self, member: Member, rule: str, bounded: Sequence[Bound], points: int) -> int:
         """How much of an award the limits leave; its periods were wanted before."""
-        periods = self._known[member, rule]
+        periods = self.known[member, rule]
         for bound in bounded:
             limit, used = bound.limit, periods[bound.limit.per, bound.zone][bound.period]
             if limit.times is not None and used.times >= limit.times:
@@ -84,9 +85,7 @@ class Uses:
 
     def post(self, member: Member, rule: str, at: datetime, *, times: int, points: int) -> None:
         """Count an award for an event at an instant; below zero, one that is taken back."""
-        if not self._known:
-            return
-        for (per, zone), periods in self._known.get((member, rule), {}).items():
+        for (per, zone), periods in self.known.get((member, rule), {}).items():
             used = periods.get(period_of(at, per, zone))
             if used is not None:
                 used.times += times
@@ -95,5 +94,5 @@ class Uses:
     def end_batch(self) -> None:
         """Forget everything where it has become much."""
         if self._count > PERIODS_MAX:
-            self._known.clear()
+            self.known.clear()
             self._count = 0

@@ -36,7 +36,7 @@ from projections.loyalty.entries import (
 from projections.loyalty.ledger import Balance, Drawn, Lot
 from projections.loyalty.limits import Uses
 from projections.loyalty.outcomes import Outcome, RequestPlace
-from projections.loyalty.rules import Award, Judged, Rules, caused
+from projections.loyalty.rules import Judged, Rules, caused
 
 MODEL_VERSION = 1
 CUSTOMERS_MAX = 20_000
@@ -118,12 +118,13 @@ def look_at(working: WorkingSet, step: Step) -> list[EntryKey]:
     workspace, customer = step.record.workspace, step.record.subject
     if change.after is not None:
         judged = working.judge(step.offset, change.after, step.judged)
-        if judged is not None and judged.takes_in:
-            working.needs_lots.update((workspace, customer, each) for each in judged.takes_in)
-        if judged is not None and judged.limited:
-            for award in judged.limited:
-                member = (workspace, customer, award.by.program.name)
-                working.uses.want(member, award.by.entries, award.bounded)
+        if judged is not None:
+            if judged.takes_in:
+                working.needs_lots.update((workspace, customer, each) for each in judged.takes_in)
+            for award in judged.awards:
+                if award.bounded:
+                    member = (workspace, customer, award.by.program.name)
+                    working.uses.want(member, award.by.entries, award.bounded)
     if change.before is None:
         return []
     found = list(caused(change, step.record.subject, step.judged))
@@ -216,6 +217,7 @@ def _reverse(working: WorkingSet, step: Step, change: Change, before: Fact) -> N
 
 
 def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
+    """Post what rules give for a fact, as far as their limits and the member's sums leave it."""
     judged = working.judge(step.offset, fact, step.judged)
     if judged is None:
         return
@@ -228,10 +230,15 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
         member = (workspace, customer, program)
         if standing.program.join == "explicit" and member not in working.balances:
             continue
-        points = _left(working, member, award)
+        points = award.points
+        if award.bounded:
+            points = working.uses.left(member, rule.id, award.bounded, points)
+            if not points:
+                continue
+        balance = balance_of(working, member)
+        points = ledger.room(balance, points)
         if not points:
             continue
-        balance = balance_of(working, member)
         identity = standing.entries.id_of(customer, fact)
         place = len(working.posted)
         drawn: Drawn = ()
@@ -239,7 +246,8 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
             lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
             ledger.earn(balance, lot)
             keep_lot(working, step, member, lot)
-            working.uses.post(member, rule.id, fact.occurred_at, times=1, points=points)
+            if working.uses.known:
+                working.uses.post(member, rule.id, fact.occurred_at, times=1, points=points)
         else:
             lots = working.lots.setdefault(member, {})
             drawn = ledger.take(balance, lots, -points, first=None)
@@ -261,14 +269,6 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
             drawn=drawn,
         )
         _add(working, entry)
-
-
-def _left(working: WorkingSet, member: Member, award: Award) -> int:
-    """Say what the rule's limits and the member's sums leave of an award."""
-    points = award.points
-    if award.bounded:
-        points = working.uses.left(member, award.by.rule.id, award.bounded, points)
-    return points and ledger.room(working.balances.get(member) or Balance(), points)
 
 
 def _holds(working: WorkingSet, rule: EarningRule, facts: Facts, step: Step) -> bool:

@@ -42,13 +42,11 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     """What the rules on one fact may give; ``facts`` lack the customer until it is known.
 
     ``takes_in`` names the programs in which points may be taken: those need the member's lots.
-    ``limited`` are the awards that limits may bound: those need what is used of them.
     """
 
     facts: Facts
     awards: list[Award]
     takes_in: list[str]
-    limited: list[Award]
 
 
 _NOBODY = CustomerFacts()
@@ -78,19 +76,19 @@ class Rules:
         )
         facts = Facts(customer=_NOBODY, event=event, now=fact.occurred_at)
         awards = [
-            Award(each, points, self._bounded(each.rule, points, facts))
+            Award(
+                each,
+                points,
+                bounds(limits, facts.now, self._zone)
+                if (limits := each.rule.limits) and points > 0
+                else (),
+            )
             for each in on
             if (points := _points_of(each.rule, facts))
         ]
         if not awards:
             return None
-        takes_in = [each.by.program.name for each in awards if each.points < 0]
-        return Judged(facts, awards, takes_in, [each for each in awards if each.bounded])
-
-    def _bounded(self, rule: EarningRule, points: int, facts: Facts) -> tuple[Bound, ...]:
-        if not rule.limits or points < 0:
-            return ()
-        return bounds(rule.limits, facts.now, self._zone)
+        return Judged(facts, awards, [each.by.program.name for each in awards if each.points < 0])
 
     def _standing(self, event: str) -> Iterator[Standing]:
         for program in self.snapshot.loyalty_programs.values():
