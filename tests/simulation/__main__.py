@@ -11,6 +11,8 @@ from tests.simulation.ground import new_ground
 from tests.simulation.run import Simulation
 from tests.support.servers import fresh_database, running_postgres
 
+SEEDS_BETWEEN_LINES = 100
+
 
 def main() -> int:
     """Run the seeds of the command line; answers how many failed, at most 1."""
@@ -28,7 +30,7 @@ def main() -> int:
             if outcome.failure:
                 failed += 1
                 sys.stdout.write(f"FAILED {seed} ({outcome.subject}): {outcome.failure}\n")
-            if seed % 100 == 0 or len(seeds) == 1:
+            if seed % SEEDS_BETWEEN_LINES == 0 or seed == seeds[-1]:
                 took = (time.monotonic() - began) / (seed - seeds[0] + 1)
                 sys.stdout.write(
                     f"seed {seed}: {outcome.turns} turns, {outcome.records} records, "

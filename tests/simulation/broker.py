@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from contracts.partitioner import partition_of
-from services.runtime.kafka.consumer import POLL_MS, Consumer, Incoming
+from services.runtime.kafka.consumer import POLL_MS, Incoming
 from services.runtime.kafka.errors import (
     KafkaUnavailableError,
     LogGapError,
     OutcomeUnknownError,
 )
-from services.runtime.kafka.producer import Ack, Outgoing, Producer
-from tests.conformance.logs import PARTITIONS, START
+from services.runtime.kafka.producer import Ack, Outgoing
+from tests.conformance.logs import START
 from tests.simulation.faults import Fault
 from tests.simulation.processes import Process
 from tests.simulation.turns import Turns
@@ -32,8 +31,24 @@ CLOCK_STEP_SHARE = 0.1
 """How often the clock steps at an append."""
 FETCH_EMPTY_SHARE = 0.1
 """How often a fetch brings nothing although there is something."""
+MACHINE_CLOCK_ERROR_MS_MAX = 500
+"""How far a process's clock may be from true time: ticks come early or late by it."""
 
 TopicPartition = tuple[str, int]
+
+
+class MachineClock:
+    """The clock of a process: wrong by something."""
+
+    def __init__(self, turns: Turns, draw: random.Random) -> None:
+        self._turns = turns
+        self._error = timedelta(
+            milliseconds=draw.randint(-MACHINE_CLOCK_ERROR_MS_MAX, MACHINE_CLOCK_ERROR_MS_MAX)
+        )
+
+    def now(self) -> datetime:
+        """The machine's time."""
+        return START + timedelta(seconds=self._turns.loop.now) + self._error
 
 
 class Broker:
@@ -92,12 +107,8 @@ class Broker:
         passed = self.turns.loop.now + self._clock_error_ms / 1000
         return START + timedelta(milliseconds=round(passed * 1000))
 
-    def target_of(self, key: bytes) -> int:
-        """The partition of a key."""
-        return partition_of(key, PARTITIONS)
 
-
-class SimulatedConsumer(Consumer):
+class SimulatedConsumer:
     """Reads one topic of a broker in memory."""
 
     def __init__(self, broker: Broker, process: Process, topic: str) -> None:
@@ -109,10 +120,6 @@ class SimulatedConsumer(Consumer):
     async def assign(self, partitions: dict[int, int]) -> None:
         await self._reach(f"assign {self._name}")
         self._positions = dict(partitions)
-
-    def hold(self, partitions: Collection[int]) -> None:
-        for partition in partitions:
-            self._positions.pop(partition, None)
 
     def resume_at(self, partition: int, offset: int) -> None:
         self._positions[partition] = offset
@@ -165,7 +172,7 @@ class SimulatedConsumer(Consumer):
         await reach(self._broker.turns, self._process, what)
 
 
-class SimulatedProducer(Producer):
+class SimulatedProducer:
     """Appends to a broker in memory."""
 
     def __init__(self, broker: Broker, process: Process) -> None:
@@ -233,8 +240,3 @@ async def reach(turns: Turns, process: Process, what: str) -> None:
             raise KafkaUnavailableError("no broker answered")
         case _:
             return
-
-
-def readers(broker: Broker, process: Process) -> Callable[[str], Consumer]:
-    """Make consumers for a process."""
-    return lambda topic: SimulatedConsumer(broker, process, topic)

@@ -16,7 +16,7 @@ from projections.kernel.generations import Generation
 from projections.kernel.partition import PartitionOwner, Wiring
 from projections.kernel.projection import Definitions, Projection
 from tests.conformance.logs import PARTITIONS
-from tests.simulation.broker import Broker, SimulatedConsumer, SimulatedProducer
+from tests.simulation.broker import Broker, MachineClock, SimulatedConsumer, SimulatedProducer
 from tests.simulation.faults import Faults
 from tests.simulation.processes import WHO, Process
 
@@ -40,6 +40,7 @@ class Member:
         self.owners: dict[Share, PartitionOwner[Any]] = {}
         self._projection = projection
         self._report = report
+        clock = MachineClock(broker.turns, broker.draw)
         producer = SimulatedProducer(broker, process)
         self._wirings = {
             generation.number: Wiring(
@@ -53,6 +54,7 @@ class Member:
                 report=self._hear,
                 applied=self._applied,
                 committed=lambda: None,
+                clock=clock,
             )
             for generation in generations
         }

@@ -8,11 +8,13 @@ import random
 import traceback
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import msgspec
 from structlog.testing import capture_logs
 
 from contracts.topics import CUSTOMER_EVENTS
+from projections.kernel.batch import Applier
 from projections.kernel.generations import Generation
 from projections.kernel.partition import prefer_key_lookups
 from services.runtime.postgres import Session
@@ -31,6 +33,8 @@ from tests.simulation.verdict import judge
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it warns of each connection we cut
 
 PROCESSES_MAX = 3
+TIMERS_MAX = (1, 2, 3, 7, 5_000)
+"""Of one transaction."""
 REBALANCES_MAX = 8
 PAUSE_SECONDS = (0.001, 0.02, 0.3)
 """Between what the world does, at most."""
@@ -58,7 +62,7 @@ class Simulation:
         self.seed = seed
         self.trace: list[str] = []
         draw = random.Random(f"{seed}/plan")
-        self.subject = draw.choice(("loyalty", "loyalty", *SUBJECTS))
+        self.subject = draw.choice(tuple(SUBJECTS))
         self._projection = SUBJECTS[self.subject]()
         self._draw = draw
         self._ground = ground
@@ -82,7 +86,11 @@ class Simulation:
         self._ground.empty(self._projection.name)
         failure = ""
         try:
-            with capture_logs(), simulated_sessions(database, turns):
+            with (
+                capture_logs(),
+                simulated_sessions(database, turns),
+                mock.patch.object(Applier, "timers_max", self._draw.choice(TIMERS_MAX)),
+            ):
                 turns.loop.run_until_complete(self._live())
         except (AssertionError, StuckError) as error:
             failure = f"{type(error).__name__}: {error}"
@@ -120,13 +128,14 @@ class Simulation:
         await self._judge()
 
     def _told(self) -> list[Iterator[Appending]]:
-        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(4)]
+        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(5)]
         ends = _Ends(self._broker)
         return [
             Gateway(draws[0], 1).story(),
             Gateway(draws[1], 2).story(),
             Upstream(draws[2]).story(ends),
             stories.poison(draws[3]),
+            stories.clocks(draws[4]),
         ]
 
     async def _tell(self, story: Iterator[Appending]) -> None:
@@ -153,6 +162,8 @@ class Simulation:
         ours = " UNION ALL ".join(
             f"SELECT {each.number}, partition, next_offset, live, stopped,"
             f" (SELECT count(*) FROM {each.schema}.outbox o WHERE o.partition = c.partition)"
+            f" + (SELECT count(*) FROM {each.schema}.timers t"
+            f"    WHERE t.partition = c.partition AND clock = '')"
             f" FROM {each.schema}.checkpoints c"
             for each in self._generations[:2]
         )

@@ -5,13 +5,16 @@ that waits for a lock in the server is put aside until whoever holds the lock ha
 connection is a rollback and the end of the session's object: what the server does about a client
 that is gone is to roll back what was open and to give its locks back. Where a statement is under
 way the connection is really closed, and its backend waited for.
+
+What is sent together, without waiting for answers, is sent in one turn: nobody else has one before
+the answers are there, since the server may be at it meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from unittest import mock
@@ -25,12 +28,14 @@ from psycopg.rows import TupleRow, tuple_row
 from services.runtime.postgres import DatabaseUnavailableError
 from tests.simulation.faults import Fault
 from tests.simulation.processes import WHO, Process
-from tests.simulation.turns import Turns
+from tests.simulation.turns import StuckError, Turns
 
 RV = TypeVar("RV")
 
 SLOW_SECONDS = 0.003
 """After this long it is asked whether a statement waits for a lock; most take a tenth of it."""
+PATIENCE = 5_000
+"""Looks at a statement that neither ends nor waits for a lock: 15 s, then something is wrong."""
 IDLE_IN_TRANSACTION_SECONDS = 5.0
 """As the sessions of processes are limited, in simulated time."""
 END_SECONDS = 5.0
@@ -87,6 +92,8 @@ class Database:
         del self.sessions[pid]
         self.parked.pop(pid, None)
         idle = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR
+        if raw.pipeline_status:
+            self._drain(raw, pid)
         if raw.pipeline_status or raw.transaction_status not in idle:
             raw.finish()
             self.monitor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
@@ -95,13 +102,28 @@ class Database:
             raw.exec_(b"ROLLBACK")
         self._free.append((raw, prepared))
 
+    def _drain(self, raw: pq.abc.PGconn, pid: int) -> None:
+        """Let the server come to the end of what it was sent, or to a lock."""
+        raw.pipeline_sync()
+        raw.flush()
+        for _ in range(PATIENCE):
+            if select.select([raw.socket], [], [], SLOW_SECONDS)[0]:
+                raw.consume_input()
+                while not raw.is_busy():
+                    result = raw.get_result()
+                    if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+                        return
+            elif any(self._is_at_rest(each) for each in self._blockers(pid)):
+                return
+
     def is_stuck(self, session: SimulatedSession) -> bool:
         """Whether a statement waits for somebody who must have a turn first."""
-        while not session.has_answer():
-            blockers = self._blockers(session.pid)
-            if any(self._is_at_rest(pid) for pid in blockers):
+        for _ in range(PATIENCE):
+            if session.has_answer():
+                return False
+            if any(self._is_at_rest(pid) for pid in self._blockers(session.pid)):
                 return True
-        return False
+        raise StuckError(f"{session.name} gets no answer")
 
     def _is_at_rest(self, pid: int) -> bool:
         """Whether a backend that holds a lock does so until its client has a turn."""
@@ -142,6 +164,7 @@ class SimulatedSession(AsyncConnection[TupleRow]):
         self.number = process.next_session()
         self.name = f"{process.name} session {self.number}"
         self.used_at = turns.loop.now
+        self._is_left = False
         process.cuts[self.number] = self.cut
 
     @property
@@ -165,7 +188,8 @@ class SimulatedSession(AsyncConnection[TupleRow]):
 
     async def close(self) -> None:
         """Give the connection back."""
-        self.cut()
+        if not self._is_left:
+            self.cut()
 
     async def wait(
         self,
@@ -177,6 +201,11 @@ class SimulatedSession(AsyncConnection[TupleRow]):
         del interval, timeout
         what = f"session {self.number}"
         self._check()
+        if self._awaits_answers:
+            answer = await self._trip(gen)
+            if not self._awaits_answers:
+                await self._strike(gen, (Fault.CUT_AFTER, Fault.CRASH_AFTER, Fault.FREEZE))
+            return answer
         try:
             await self.turns.take(self.process, what)
         except asyncio.CancelledError:
@@ -184,49 +213,59 @@ class SimulatedSession(AsyncConnection[TupleRow]):
                 self._cancel(gen)
             raise
         self._check()
-        fault = self.process.faults.strike()
-        if fault is not None:
-            self.turns.note(f"{self.name}: {fault.value}")
-        match fault:
-            case None:
-                pass
-            case Fault.FREEZE:
-                self.turns.freeze(self.process, self.process.faults.frozen_turns())
-                await self.turns.take(self.process, what)
-                self._check()
-            case Fault.CUT_BEFORE | Fault.CRASH_BEFORE:
-                await self._lose(fault)
-            case Fault.CUT_AFTER | Fault.CRASH_AFTER:
-                await self._quietly(gen)
-                await self._lose(fault)
-            case Fault.CUT_LATE | Fault.CRASH_LATE:
-                self._leave_behind(gen)
-                await self._lose(fault)
+        await self._strike(gen, tuple(Fault))
         return await self._trip(gen)
 
+    @property
+    def _awaits_answers(self) -> bool:
+        """Whether something was sent together with more to come."""
+        return self._pipeline is not None and bool(self._pipeline.result_queue)
+
+    async def _strike(self, gen: Generator[Any, Any, object], among: Sequence[Fault]) -> None:
+        """Let a fault strike, if the seed says so: before the round trip, or as if it was made."""
+        process = self.process
+        fault = process.faults.strike(among)
+        if fault is None:
+            return
+        self.turns.note(f"{self.name}: {fault.value}")
+        match fault:
+            case Fault.FREEZE:
+                self.turns.freeze(process, process.faults.frozen_turns())
+                await self.turns.take(process, f"session {self.number}")
+                self._check()
+                return
+            case Fault.CUT_AFTER | Fault.CRASH_AFTER:
+                await self._quietly(gen)
+            case Fault.CUT_LATE | Fault.CRASH_LATE:
+                self._leave_behind(gen)
+            case Fault.CUT_BEFORE | Fault.CRASH_BEFORE:
+                pass
+        await self._lose(process, fault)
+
     def _check(self) -> None:
-        if self.closed or self.process.dead:
+        if self._is_left or self.closed or self.process.dead:
             raise psycopg.OperationalError("the connection is lost")
 
-    async def _lose(self, fault: Fault) -> None:
-        self.cut()
+    async def _lose(self, process: Process, fault: Fault) -> None:
+        if not self._is_left:
+            self.cut()
         if fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_LATE):
-            await self.process.crash()
+            await process.crash()
         self._check()
 
     def _leave_behind(self, gen: Generator[Any, Any, object]) -> None:
         """Let what was sent take effect later, without anybody to hear of it."""
-        ghost = SimulatedSession(self.pgconn, tuple_row)
-        raw, self.pgconn = self.pgconn, _gone()
-        network = self.database.network
-        ghost.begin(self.database, network, self.turns, self._prepared)
-        self.database.sessions[raw.backend_pid] = ghost
+        self._is_left = True
+        del self.process.cuts[self.number]
+        name, network = self.name, self.database.network
+        self.process, self.number = network, network.next_session()
+        network.cuts[self.number] = self.cut
 
         async def go_on() -> None:
-            await self.turns.take(network, ghost.name)
-            if not ghost.closed:
-                await ghost._quietly(gen)
-            ghost.cut()
+            await self.turns.take(network, f"what {name} left behind")
+            if not self.closed:
+                await self._quietly(gen)
+            self.cut()
 
         network.spawn(go_on())
 
@@ -264,7 +303,8 @@ class SimulatedSession(AsyncConnection[TupleRow]):
             )
         finally:
             self.database.parked.pop(self.pid, None)
-        self._check()
+        if self.closed:
+            raise psycopg.OperationalError("the connection is lost")
 
     def _cancel(self, gen: Generator[Any, Any, object]) -> None:
         """Cancel a statement that was just sent: it had its effect before, or never will."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from contracts import codec
+from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
 from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.events import EVENT_WITHDRAWN, EventWithdrawn, Profile
 from contracts.identifiers import derived_id, event_id, fact_key
@@ -31,6 +32,7 @@ TOLD_MIN, TOLD_MAX = 10, 28
 """Told by each gateway."""
 WITHDRAWN_MAX = 8
 POISON_MAX = 2
+CLOCKS_MAX = 5
 EVENTS = ("order.completed", "left_review")
 REVISIONS = 2
 REPEATED_SHARE = 0.15
@@ -167,6 +169,25 @@ class Upstream:
             data=codec.raw(withdrawn),
         )
         return Appending(partition, Outgoing(key, codec.encode(record)))
+
+
+def clocks(draw: random.Random) -> Iterator[Appending]:
+    """Set the workspace's test clock, forth and back, on every partition; mostly there is none."""
+    for number in range(draw.choice((0, 0, 0, 1, CLOCKS_MAX))):
+        to = START + timedelta(seconds=draw.choice((-3600, 0, 1, 60, 7200)) * draw.random())
+        record = CloudEvent(
+            id=f"clock-{number}",
+            source="api",
+            type=CLOCK_ADVANCED,
+            subject="clock",
+            time=START,
+            workspace=WORKSPACE,
+            recordedtime=START,
+            definitionsrevision=draw.randint(0, REVISIONS),
+            data=codec.raw(ClockAdvanced(to=to)),
+        )
+        for partition in range(PARTITIONS):
+            yield Appending(partition, Outgoing(b"clock", codec.encode(record)))
 
 
 def poison(draw: random.Random) -> Iterator[Appending]:
