@@ -60,7 +60,9 @@ class Ticker:
             if seconds > 0 or not self._is_idle or self._held is None:
                 await self._rest(None if self._due is NEVER else min(max(seconds, 0), LOOK_SECONDS))
                 continue
-            await self._wait_for_room()
+            if (room_in := self._room_in()) > 0:
+                await asyncio.sleep(room_in)
+                continue
             self._ticked_at.append(asyncio.get_running_loop().time())
             with suppress(KafkaUnavailableError, OutcomeUnknownError):
                 await self._append(self._tick(self._held))
@@ -72,11 +74,11 @@ class Ticker:
             async with asyncio.timeout(None if seconds is None else max(seconds, 0.001)):
                 await self._changed.wait()
 
-    async def _wait_for_room(self) -> None:
-        if len(self._ticked_at) == TICKS_A_SECOND_MAX:
-            room_in = self._ticked_at[0] + 1 - asyncio.get_running_loop().time()
-            if room_in > 0:
-                await asyncio.sleep(room_in)
+    def _room_in(self) -> float:
+        """Say in how many seconds there is room for another tick."""
+        if len(self._ticked_at) < TICKS_A_SECOND_MAX:
+            return 0
+        return self._ticked_at[0] + 1 - asyncio.get_running_loop().time()
 
     def _tick(self, held: Checkpoint) -> CloudEvent:
         now = self._clock.now()
