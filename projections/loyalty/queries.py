@@ -7,7 +7,6 @@ import msgspec
 from psycopg import sql
 
 from contracts.effects import Account, LoyaltyEntry
-from contracts.requests import spell_request_id
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import binary, rows
 from projections.loyalty.entries import public_entry
@@ -215,14 +214,14 @@ async def totals(session: Session, schema: str, workspace: str, program: str) ->
 
 async def decided(
     session: Session, schema: str, requests: Collection[bytes]
-) -> dict[str, list[Decided]]:
-    """Find what was decided of requests, by their record ids; what is not decided is left out."""
+) -> dict[bytes, list[Decided]]:
+    """Find what was decided of requests, by their keys; what is not decided is left out."""
     query = sql.SQL(_OUTCOMES).format(sql.Identifier(schema, "outcomes"))
-    found: dict[str, list[Decided]] = {}
+    found: dict[bytes, list[Decided]] = {}
     for request, *columns in await (
         await session.execute(query, (binary.uuids(requests),))
     ).fetchall():
-        found.setdefault(spell_request_id(request), []).append(_decided(*columns))
+        found.setdefault(request, []).append(_decided(*columns))
     return found
 
 

@@ -40,7 +40,7 @@ from services.runtime.problems import (
     unsupported_media,
 )
 
-REQUESTS_MAX: Final = 512
+REQUESTS_MAX: Final = 1_024
 """Requests answered at once, streams included; each holds at most a body and a page."""
 BODY_SECONDS: Final = 30.0
 """How long a body may take to arrive."""

@@ -13,12 +13,12 @@ from typing import Final
 from services.runtime.problems import ProblemError, rate_limited
 
 WAITS_MAX: Final = 128
-"""Requests that wait at once: with streams and commands, seven eighths of what the front door
+"""Requests that wait at once: with streams and commands, three quarters of what the front door
 passes on."""
 WAITS_OF_WORKSPACE_MAX: Final = 96
-COMMANDS_MAX: Final = 256
-"""Commands at once: 3,000 a second at 80 ms each, and what piles up while loyalty is away."""
-COMMANDS_OF_WORKSPACE_MAX: Final = 192
+COMMANDS_MAX: Final = 512
+"""Commands at once: 3,000 a second at 150 ms each, and what piles up while loyalty is away."""
+COMMANDS_OF_WORKSPACE_MAX: Final = 384
 STREAMS_MAX: Final = 64
 """Streams at once: each asks Postgres four times a second."""
 STREAMS_OF_WORKSPACE_MAX: Final = 48

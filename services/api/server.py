@@ -68,6 +68,7 @@ async def serve(settings: Settings) -> None:
                 access_log=False,
                 server_header=False,
                 date_header=False,  # the front door says it
+                proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )

@@ -80,7 +80,7 @@ CLAIMS_MAX: Final = 10_000
 RACES_MAX: Final = 8
 """Attempts to register identifiers that other gateways register at the same moment."""
 
-FORWARD_CONNECTIONS_MAX: Final = 512
+FORWARD_CONNECTIONS_MAX: Final = 1_024
 FORWARD_CONNECT_SECONDS: Final = 2.0
 FORWARD_SECONDS: Final = 60.0
 """One forwarded answer between two of its pieces; the api's own waits end at 30 s."""

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "kernel": "tests.benchmarks.kernel",
     "gateway": "tests.benchmarks.gateway",
     "loyalty": "tests.benchmarks.loyalty",
+    "commands": "tests.benchmarks.commands",
     "pipeline": "tests.benchmarks.pipeline",
 }
 LONG = {"growth": "tests.benchmarks.growth"}

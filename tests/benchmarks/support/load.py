@@ -28,6 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         bodies: sent in this order, again from the first when all are sent.
+        paths: one for each body, in place of ``path``.
+        keys: the Idempotency-Key of each body.
         seconds: how long is measured, after ``warmup_seconds`` that are not.
         rate: requests a second in all; None: as fast as answers come.
         answered_at: report for each request when its answer came (for end-to-end latency).
@@ -36,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     path: str
     bodies: list[bytes]
+    paths: list[str] = []
+    keys: list[str] = []
     headers: dict[str, str] = {}
     method: str = "POST"
     connections: int = 64
@@ -94,7 +98,7 @@ class _Generator:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.requests = [_request(plan, body) for body in plan.bodies]
+        self.requests = [_request(plan, number) for number in range(len(plan.bodies))]
         self.sent = 0
         self.statuses: dict[str, int] = {}
         self.refusal = ""
@@ -216,9 +220,13 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, -(-int(share * 1_000_000) * len(ordered) // 1_000_000) - 1)]
 
 
-def _request(plan: Plan, body: bytes) -> bytes:
+def _request(plan: Plan, number: int) -> bytes:
+    body = plan.bodies[number]
+    path = plan.paths[number] if plan.paths else plan.path
     headers = {"Host": f"127.0.0.1:{plan.port}", "Content-Length": str(len(body)), **plan.headers}
-    lines = [f"{plan.method} {plan.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    if plan.keys:
+        headers["Idempotency-Key"] = plan.keys[number]
+    lines = [f"{plan.method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 

@@ -132,11 +132,12 @@ async def system(stack: Stack, settings: Settings) -> AsyncGenerator[dict[str, C
                 )
             )
         for each in processes:
-            await _ready(children[each.plan.name], each.url)
+            await ready(children[each.plan.name], each.url)
         yield children
 
 
-async def _ready(child: Child, url: str) -> None:
+async def ready(child: Child, url: str) -> None:
+    """Wait until a child answers that it is ready."""
     deadline = time.monotonic() + READY_SECONDS
     while not await asyncio.to_thread(answers_ready, url):
         if child.process.returncode is not None or time.monotonic() > deadline:
