@@ -128,7 +128,7 @@ class Simulation:
         await self._judge()
 
     def _told(self) -> list[Iterator[Appending]]:
-        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(5)]
+        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(6)]
         ends = _Ends(self._broker)
         return [
             Gateway(draws[0], 1).story(),
@@ -136,6 +136,7 @@ class Simulation:
             Upstream(draws[2]).story(ends),
             stories.poison(draws[3]),
             stories.clocks(draws[4]),
+            stories.requests(draws[5]),
         ]
 
     async def _tell(self, story: Iterator[Appending]) -> None:

@@ -21,6 +21,13 @@ from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.events import EVENT_WITHDRAWN, EventWithdrawn, Profile
 from contracts.identifiers import derived_id, event_id, fact_key
 from contracts.partitioner import partition_of
+from contracts.requests import (
+    ADJUST_REQUESTED,
+    JOIN_REQUESTED,
+    AdjustRequested,
+    JoinRequested,
+    request_id,
+)
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.kafka.producer import Outgoing
 from tests.conformance.building import KnownDefinitions
@@ -33,6 +40,7 @@ TOLD_MIN, TOLD_MAX = 10, 28
 WITHDRAWN_MAX = 8
 POISON_MAX = 2
 CLOCKS_MAX = 5
+REQUESTS_MAX = 8
 EVENTS = ("order.completed", "left_review")
 REVISIONS = 2
 REPEATED_SHARE = 0.15
@@ -169,6 +177,33 @@ class Upstream:
             data=codec.raw(withdrawn),
         )
         return Appending(partition, Outgoing(key, codec.encode(record)))
+
+
+def requests(draw: random.Random) -> Iterator[Appending]:
+    """Ask for points and memberships; the same key now and then again, with another wish even."""
+    for _ in range(draw.randint(0, REQUESTS_MAX)):
+        customer = customer_number(draw.randint(1, CUSTOMERS))
+        program, points = draw.choice(("club", "club", "none")), draw.choice((40, 7, -5, -60))
+        idempotency_key = f"{customer}/{draw.randint(1, REQUESTS_MAX // 2)}"
+        if draw.random() < 0.3:
+            kind, body = JOIN_REQUESTED, JoinRequested(program=program, digest=f"join {program}")
+        else:
+            digest = f"adjust {program} {points}"
+            body = AdjustRequested(program=program, points=points, digest=digest)
+            kind = ADJUST_REQUESTED
+        record = CloudEvent(
+            id=request_id(WORKSPACE, idempotency_key),
+            source="api",
+            type=kind,
+            subject=customer,
+            time=START,
+            workspace=WORKSPACE,
+            recordedtime=START,
+            definitionsrevision=draw.randint(0, REVISIONS),
+            data=codec.raw(body),
+        )
+        key = customer.encode()
+        yield Appending(partition_of(key, PARTITIONS), Outgoing(key, codec.encode(record)))
 
 
 def clocks(draw: random.Random) -> Iterator[Appending]:
