@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from contracts.internal_events import InternalEvent
 from contracts.requests import AdjustRequested, JoinRequested
 
 CUSTOM_EVENT = "customer.custom_event"
@@ -119,4 +120,6 @@ class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     held_by: str
 
 
-EventData = CustomEvent | ProfileChanged | EventWithdrawn | AdjustRequested | JoinRequested
+EventData = (
+    CustomEvent | ProfileChanged | EventWithdrawn | AdjustRequested | JoinRequested | InternalEvent
+)

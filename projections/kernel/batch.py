@@ -14,19 +14,37 @@ import msgspec
 from contracts import codec
 from contracts.clocks import ClockAdvanced
 from contracts.definitions.catalogue import Snapshot
+from contracts.internal_events import CHAIN_DEPTH_MAX
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel import dead_letters, outbox
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.errors import InvalidRecordError
+from projections.kernel.errors import CHAIN_TOO_DEEP, InvalidRecordError
 from projections.kernel.facts import FactsOfBatch
-from projections.kernel.failures import Decision, decide, reason_of, remember_dead
+from projections.kernel.failures import (
+    Decision,
+    decide,
+    reason_of,
+    remember_dead,
+    speaks_of_the_processor,
+)
 from projections.kernel.fold import Fold
-from projections.kernel.joins import Joining, Joins
+from projections.kernel.joins import Joins
 from projections.kernel.outbox import OutboxRow, Outputs, source_of
-from projections.kernel.plan import AskedRevisions, Plan, clocks_moved, cut
-from projections.kernel.projection import Asking, Definitions, Projection, Step, Timed
-from projections.kernel.records import Decoded, read, record_id
+from projections.kernel.plan import (
+    Plan,
+    Stating,
+)
+from projections.kernel.planner import Planner
+from projections.kernel.projection import (
+    Asking,
+    Definitions,
+    Feeding,
+    Projection,
+    Step,
+    Timed,
+)
+from projections.kernel.records import Decoded, record_id
 from projections.kernel.timers import TIMERS_MAX, Armed, Timers
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
@@ -34,6 +52,8 @@ from services.runtime.postgres import Session, translated
 
 W = TypeVar("W")
 
+STATED_MAX = 1_000
+"""Customers of whom one transaction tells what stands."""
 ONE_TRIP_MAX = 100
 """Records and timers of a transaction that is sent in one trip: beyond, COPY is worth its own."""
 
@@ -68,8 +88,10 @@ class Applier(Generic[W]):
         self._partitions = partitions
         self._working = projection.working_set()
         self._timers = Timers(partition)
-        self.joins = joins
-        self._asked = AskedRevisions(projection) if isinstance(projection, Asking) else None
+        self._feeding = projection if isinstance(projection, Feeding) else None
+        self.planner = Planner(
+            projection, session, definitions, timers=self._timers, joins=joins, live=live
+        )
         self._last_snapshot = definitions.catalogue.at("", 0)
 
     def forget(self) -> None:
@@ -139,7 +161,9 @@ class Applier(Generic[W]):
         Args:
             timers_max: more than these fire in transactions of their own; where it is 1, each does.
         """
-        plan = await self._plan(old, records, timers_max)
+        plan = await self.planner.plan(old, records, timers_max)
+        if plan.stating is not None:
+            return await self._state(old, plan, plan.stating)
         with translated():
             facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
             await facts.load(self._session, plan.reading.decoded)
@@ -154,6 +178,7 @@ class Applier(Generic[W]):
                 snapshot=self._definitions.catalogue.at,
                 old=old,
                 plan=plan,
+                feeding=self._feeding,
             )
             fold.run(steps)
             few = len(steps) + len(plan.due) + len(plan.joining) <= ONE_TRIP_MAX
@@ -162,39 +187,33 @@ class Applier(Generic[W]):
         self._timers.settle()
         return committed
 
-    async def _plan(self, old: Checkpoint, records: Sequence[Incoming], timers_max: int) -> Plan:
-        """Decide what one transaction takes, and read the timers and memberships in it."""
-        reading = read(old, records)
-        for workspace, revision in reading.checkpoint.progress.revisions.items():
-            await self._definitions.wait_for(workspace, revision)
-        joining: list[Joining] = []
-        last = None
-        if self._asked is not None:
-            asks, stop = self._asked.of(old, reading, self._definitions.catalogue)
-            if asks:
-                assert self.joins is not None, "who asks for segments can read memberships"
-                covered = await self.joins.cover(self._session, old, stop - 1)
-                stop, joining = covered.end, covered.joining
-                last = None if covered.is_whole else joining[-1]
-            if old.next_offset < stop < reading.checkpoint.next_offset:
-                records = records[: stop - old.next_offset]
-                reading = read(old, records)
-        until = clocks_moved(old, reading.checkpoint)
+    async def _state(self, old: Checkpoint, plan: Plan, stating: Stating) -> Committed:
+        """Tell what stands at the next customers, before the record that names its kinds."""
+        assert self._feeding is not None, "only outcomes that come back are stated"
+        outputs, progress = self._outputs(old), old.progress
+        snapshot = self._definitions.catalogue.at(stating.workspace, stating.revision)
+        moment = stating.moment(old, snapshot)
         with translated():
-            due = await self._timers.load(self._session, until, limit=timers_max)
-        horizons = {
-            clock: waiting[timers_max - 1].order
-            for clock, waiting in due.items()
-            if len(waiting) > timers_max or (timers_max == 1 and waiting)
-        }
-        if horizons or last is not None:
-            reading, horizons = cut(old, records, reading, horizons, last)
-        return Plan(
-            reading=reading,
-            horizons=horizons,
-            due=[each for waiting in due.values() for each in waiting],
-            joining=joining,
-        )
+            found, last = await self._feeding.state(
+                self._session,
+                moment,
+                stating.kinds,
+                after=progress.stated_until,
+                customers_max=STATED_MAX,
+            )
+            for output in found:
+                outputs.put(output)
+            stated = progress.stated
+            if last is None:
+                stated = {**stated, stating.workspace: stating.revision}
+            progress = msgspec.structs.replace(progress, stated=stated, stated_until=last or "")
+            new = msgspec.structs.replace(plan.reading.checkpoint, progress=progress)
+            async with checkpoints.moving(self._session, old, in_one=True):
+                moved = _after_outputs(new, outputs.count)
+                await checkpoints.move(self._session, old, moved)
+                if not outputs.count:
+                    return Committed(checkpoint=moved, outbox=None)
+                return await self._keep(old, moved, outputs.encoded())
 
     async def _load(self, steps: Sequence[Step | None], plan: Plan) -> None:
         projection, session, working = self._projection, self._session, self._working
@@ -216,11 +235,15 @@ class Applier(Generic[W]):
         )
 
     def _step(self, partition: int, decoded: Decoded, facts: FactsOfBatch) -> Step | None:
-        """Make a record's step; None of one that sets a clock."""
+        """Make a record's step; None of one that sets a clock or is an outcome of our own."""
         if isinstance(decoded.data, ClockAdvanced):
             return None
-        change = facts.change(decoded)
+        if self._feeding is not None and decoded.record.type in self._feeding.kinds:
+            return None
         record, revision = decoded.record, decoded.revision
+        if isinstance(record.chaindepth, int) and record.chaindepth > CHAIN_DEPTH_MAX:
+            raise InvalidRecordError(CHAIN_TOO_DEEP, f"{record.chaindepth} links")
+        change = facts.change(decoded)
         snapshot = self._last_snapshot
         if snapshot.revision != revision or snapshot.workspace != record.workspace:
             snapshot = self._snapshot(record.workspace, revision)
@@ -279,7 +302,7 @@ class Applier(Generic[W]):
         That is written in the transaction that passes over it.
         """
         metrics.DEAD_LETTERS.labels(self._projection.name, reason_of(error)[0]).inc()
-        new, timer = await self._passed(old, incoming)
+        new, timer = await self._passed(old, incoming, error)
         letter = DeadLetter(
             projection=self._projection.name,
             partition=old.partition,
@@ -308,11 +331,15 @@ class Applier(Generic[W]):
         self._timers.settle()
         return committed
 
-    async def _passed(self, old: Checkpoint, incoming: Incoming) -> tuple[Checkpoint, Armed | None]:
+    async def _passed(
+        self, old: Checkpoint, incoming: Incoming, error: Exception
+    ) -> tuple[Checkpoint, Armed | None]:
         """Say where the partition stands after what cannot be applied, and which timer that is."""
-        dead = remember_dead(old.progress.dead, incoming.offset)
+        dead = old.progress.dead
+        if speaks_of_the_processor(error):
+            dead = remember_dead(dead, incoming.offset)
         try:
-            plan = await self._plan(old, [incoming], timers_max=1)
+            plan = await self.planner.plan(old, [incoming], timers_max=1)
         except InvalidRecordError:
             plan = None
         if plan is not None and plan.due:

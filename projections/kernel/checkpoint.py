@@ -23,7 +23,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What else is known at a place, all of it a function of the log up to there.
 
     ``revisions``: definitions revision in force, by workspace. ``sources``: last sequence applied,
-    by source. ``clocks``: what test clocks show, by workspace. ``joined_offset``: of the first
+    by source. ``clocks``: what test clocks show, by workspace.
+    ``stated``: the last revision whose newly named kinds of outcomes were stated, by workspace, and
+    ``stated_until``: the last customer, while that goes on. ``joined_offset``: of the first
     membership not applied, in its topic, and ``joined_sequences``: the last ones applied, by
     source. ``sequence``: of the last output record. ``dead``: offsets of recent dead letters.
     """
@@ -31,6 +33,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     revisions: dict[str, int] = {}
     sources: dict[str, int] = {}
     clocks: dict[str, datetime] = {}
+    stated: dict[str, int] = {}
+    stated_until: str = ""
     joined_offset: int = 0
     joined_sequences: dict[str, int] = {}
     sequence: int = 0

@@ -1,5 +1,8 @@
 """What stops or turns a processor, each with the sentence an operator reads."""
 
+CHAIN_TOO_DEEP = "chain too deep"
+"""Reason of a dead letter whose record is a link too many: rules set each other off."""
+
 
 class InvalidRecordError(Exception):
     """This record cannot be applied; it becomes a dead letter."""

@@ -14,6 +14,7 @@ import msgspec
 from contracts.clocks import ClockAdvanced
 from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
+from contracts.internal_events import InternalEvent
 from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.kernel import binary
@@ -109,7 +110,13 @@ class FactsOfBatch:
                 )
             case EventWithdrawn():
                 change = withdraw(stored, EventId(event.event_id), last_offset=event.last_offset)
-            case ProfileChanged() | AdjustRequested() | JoinRequested() | ClockAdvanced():
+            case (
+                ProfileChanged()
+                | AdjustRequested()
+                | JoinRequested()
+                | InternalEvent()
+                | ClockAdvanced()
+            ):
                 return None
         if place is not None and change.stored is not None and change.stored is not stored:
             self._stored[place] = self._changed[place] = change.stored

@@ -7,6 +7,7 @@ wrong with one record becomes a dead letter; what makes the whole read model dou
 from enum import Enum
 
 from projections.kernel.errors import (
+    CHAIN_TOO_DEEP,
     AheadOfLiveError,
     DivergedError,
     FencedError,
@@ -79,6 +80,11 @@ def reason_of(error: Exception) -> tuple[str, str]:
 def _first_line(error: Exception) -> str:
     text = str(error)
     return text.splitlines()[0][:200] if text else ""
+
+
+def speaks_of_the_processor(error: Exception) -> bool:
+    """Whether many such dead letters stop it; those of rules that set each other off do not."""
+    return not (isinstance(error, InvalidRecordError) and error.reason == CHAIN_TOO_DEEP)
 
 
 def remember_dead(dead: tuple[int, ...], offset: int) -> tuple[int, ...]:

@@ -20,9 +20,11 @@ from projections.kernel.plan import Plan
 from projections.kernel.projection import (
     Asking,
     Effect,
+    Feeding,
     Firing,
     Joined,
     Moment,
+    Output,
     Projection,
     Step,
     Timed,
@@ -49,6 +51,7 @@ class Fold(Generic[W]):
         snapshot: Callable[[str, int], Snapshot],
         old: Checkpoint,
         plan: Plan,
+        feeding: Feeding[W] | None = None,
     ) -> None:
         self._projection = projection
         self._working = working
@@ -56,6 +59,7 @@ class Fold(Generic[W]):
         self._outputs = outputs
         self._snapshot = snapshot
         self._old = old
+        self._feeding = feeding
         self._reading = plan.reading
         self._horizons = plan.horizons
         self._joining = deque(plan.joining)
@@ -113,6 +117,13 @@ class Fold(Generic[W]):
                 self._join(clock, firing.offset, firing.at)
             self._clocks[clock] = firing.at
             self._take(firing, self._projection.fire(self._working, firing))
+            if clock == SYSTEM_CLOCK:
+                self._fire_what_was_set(armed.timer.workspace)
+
+    def _fire_what_was_set(self, workspace: str) -> None:
+        """Fire what a step without a record set, where the workspace's test clock has passed it."""
+        if workspace in self._clocks:
+            self._fire(workspace, self._clocks[workspace])
 
     def _firing(self, clock: str, armed: Armed) -> Firing:
         at = max(armed.due, self._clocks.get(clock, armed.due))
@@ -192,5 +203,9 @@ class Fold(Generic[W]):
         for effect in effects:
             if isinstance(effect, Timer):
                 self._timers.arm(effect, moment.record, self._clock(effect.workspace))
-            else:
+            elif self._feeding is None or self._is_named(effect, moment, self._feeding):
                 self._outputs.put(effect)
+
+    def _is_named(self, output: Output, moment: Moment, feeding: Feeding[W]) -> bool:
+        """Whether an output is none of the kinds that only come back when somebody names them."""
+        return output.type not in feeding.kinds or output.type in feeding.named(moment.snapshot)

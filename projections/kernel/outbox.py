@@ -12,6 +12,7 @@ import msgspec
 
 from contracts import codec
 from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent, spell_sequence
+from contracts.internal_events import INTERNAL_KINDS
 from contracts.partitioner import partition_of
 from contracts.topics import OUTPUT_MAX_BYTES
 from projections.kernel.errors import InvalidRecordError
@@ -128,6 +129,7 @@ class Outputs:
     def _event(self, output: Output, sequence: int) -> CloudEvent:
         cause = output.cause
         record = cause.record
+        depth = record.chaindepth if isinstance(record.chaindepth, int) else 0
         return CloudEvent(
             id=output.id,
             source=self._source,
@@ -139,6 +141,7 @@ class Outputs:
             definitionsrevision=cause.snapshot.revision,
             causationid=record.id,
             correlationid=record.correlationid,
+            chaindepth=depth + 1 if output.type in INTERNAL_KINDS else record.chaindepth,
             sequence=spell_sequence(sequence),
             data=output.data,
         )

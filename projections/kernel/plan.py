@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 import msgspec
 
 from contracts.clocks import ClockAdvanced
-from contracts.definitions.catalogue import Catalogue
+from contracts.cloudevent import CloudEvent
+from contracts.definitions.catalogue import Catalogue, Snapshot
+from contracts.identifiers import derived_id
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.joins import Joining
-from projections.kernel.projection import Asking
+from projections.kernel.projection import Asking, Feeding, Moment
 from projections.kernel.records import Reading, read
 from projections.kernel.timers import SYSTEM_CLOCK, Armed, Order
 from services.runtime.kafka.consumer import Incoming
@@ -22,17 +24,49 @@ from services.runtime.kafka.consumer import Incoming
 W = TypeVar("W")
 
 
+class Stating(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands of kinds of outcomes that a definition names for the first time is to be told."""
+
+    workspace: str
+    revision: int
+    kinds: frozenset[str]
+
+    def moment(self, old: Checkpoint, snapshot: Snapshot) -> Moment:
+        """Say where that happens: before the next record, caused by the definition."""
+        at = old.progress.clocks.get(self.workspace, old.logical_time)
+        record = CloudEvent(
+            id=derived_id("named_", self.workspace, str(self.revision), str(old.partition)),
+            source="definitions",
+            type="definition.named",
+            subject="",
+            time=at,
+            workspace=self.workspace,
+            recordedtime=at,
+            definitionsrevision=self.revision,
+            data=msgspec.Raw(b"{}"),
+        )
+        return Moment(
+            partition=old.partition,
+            offset=old.next_offset,
+            at=at,
+            record=record,
+            snapshot=snapshot,
+        )
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction's worth.
 
     ``horizons`` bounds the timers that may fire, by clock, where only a part of those due was
     read. ``due`` were read, ``joining`` are the memberships whose places come before its end.
+    ``stating`` is all it does, where that is something.
     """
 
     reading: Reading
-    horizons: Mapping[str, Order]
-    due: Sequence[Armed]
-    joining: Sequence[Joining]
+    horizons: Mapping[str, Order] = {}
+    due: Sequence[Armed] = ()
+    joining: Sequence[Joining] = ()
+    stating: Stating | None = None
 
 
 KNOWN_MAX = 1_000
@@ -73,6 +107,20 @@ class AskedRevisions(Generic[W]):
         return known
 
 
+def first_named(
+    projection: Feeding[W], old: Checkpoint, reading: Reading, catalogue: Catalogue
+) -> tuple[Stating, int] | None:
+    """Find the first record of a batch at which kinds are named that were not, and its offset."""
+    revisions = dict(old.progress.revisions)
+    for offset, workspace, revision in reading.stamps:
+        before = projection.named(catalogue.at(workspace, revisions.get(workspace, 0)))
+        kinds = projection.named(catalogue.at(workspace, revision)) - before
+        if kinds and old.progress.stated.get(workspace, 0) < revision:
+            return Stating(workspace=workspace, revision=revision, kinds=kinds), offset
+        revisions[workspace] = revision
+    return None
+
+
 def clocks_moved(old: Checkpoint, new: Checkpoint) -> dict[str, datetime]:
     """Say which clocks a batch moves, and to what instant."""
     known = old.progress.clocks
@@ -110,7 +158,7 @@ def cut(
     if last is not None and last.change.place.offset < first:
         nothing = {clock: before(at) for clock, at in old.progress.clocks.items()}
         nothing[SYSTEM_CLOCK] = before(old.logical_time)
-        return _partway(old, old.logical_time, old.progress.clocks, first), nothing
+        return standing_at(old), nothing
     bounds = dict(horizons)
     ends = {clock: _needs(reading, clock, order[0], old) for clock, order in bounds.items()}
     if last is not None:
@@ -127,6 +175,11 @@ def cut(
     reached = read(old, records[:1]).checkpoint.logical_time
     clocks = {**clocks, clock: max(at, clocks.get(clock, at))}
     return _partway(old, reached, clocks, first), bounds
+
+
+def standing_at(old: Checkpoint) -> Reading:
+    """A batch of nothing, before the next record and with no time passing."""
+    return _partway(old, old.logical_time, old.progress.clocks, old.next_offset)
 
 
 def _partway(old: Checkpoint, at: datetime, clocks: Mapping[str, datetime], first: int) -> Reading:

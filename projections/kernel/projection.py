@@ -192,6 +192,44 @@ class Timed(Projection[W], Protocol[W]):
 
 
 @runtime_checkable
+class Feeding(Projection[W], Protocol[W]):
+    """What the kernel asks besides of a projection whose outcomes come back as events.
+
+    It answers each of them as an ``Output`` to ``customer.events``; the kernel lets through those
+    of kinds that the definitions in force name, and passes over its own when it meets them.
+    """
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Its kinds, of ``contracts.internal_events``."""
+        ...
+
+    def named(self, snapshot: Snapshot) -> frozenset[str]:
+        """Which of its kinds these definitions name."""
+        ...
+
+    async def state(
+        self,
+        session: Session,
+        moment: Moment,
+        kinds: frozenset[str],
+        *,
+        after: str,
+        customers_max: int,
+    ) -> tuple[Sequence[Output], str | None]:
+        """State what stands of kinds that were never named before, customer by customer.
+
+        Args:
+            moment: whose workspace and partition it is, and the outputs' cause.
+            after: customers up to this id have been stated; empty at the start.
+
+        Returns:
+            The outputs of the next customers, and the last of them; None when there is no other.
+        """
+        ...
+
+
+@runtime_checkable
 class Asking(Projection[W], Protocol[W]):
     """What the kernel asks besides of a projection whose rules may ask for a segment."""
 

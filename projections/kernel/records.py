@@ -26,6 +26,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import FactKey, derived_id, key_of_event_id
+from contracts.internal_events import INTERNAL_KINDS, InternalEvent
 from contracts.places import parse_position
 from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded
 from contracts.requests import (
@@ -41,7 +42,9 @@ from services.runtime.kafka.consumer import Incoming
 
 T = TypeVar("T")
 
+_internal: msgspec.json.Decoder[EventData | ClockAdvanced] = codec.decoder(InternalEvent)
 _decoders: dict[str, msgspec.json.Decoder[EventData | ClockAdvanced]] = {
+    **dict.fromkeys(INTERNAL_KINDS, _internal),
     CLOCK_ADVANCED: codec.decoder(ClockAdvanced),
     CUSTOM_EVENT: codec.decoder(CustomEvent),
     PROFILE_CHANGED: codec.decoder(ProfileChanged),
@@ -222,7 +225,13 @@ def _fact_of(record: CloudEvent, event: EventData | ClockAdvanced) -> FactPlace 
             return record.workspace, record.subject, key_of_event_id(event.event_id)
         case EventWithdrawn():
             return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case ProfileChanged() | AdjustRequested() | JoinRequested() | ClockAdvanced():
+        case (
+            ProfileChanged()
+            | AdjustRequested()
+            | JoinRequested()
+            | InternalEvent()
+            | ClockAdvanced()
+        ):
             return None
 
 

@@ -18,6 +18,7 @@ from contracts.definitions.loyalty_programs import EarningRule
 from contracts.effects import LOYALTY_ENTRY
 from contracts.events import EMPTY_OBJECT, CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.events import Profile as ToldProfile
+from contracts.internal_events import InternalEvent
 from contracts.profiles import merge_metadata, same_json
 from contracts.requests import AdjustRequested, JoinRequested
 from contracts.topics import LOYALTY_ENTRIES
@@ -171,7 +172,7 @@ def _told_profile(step: Step) -> ToldProfile | None:
     match step.data:
         case CustomEvent(profile=profile) | ProfileChanged(profile=profile):
             return profile
-        case EventWithdrawn() | AdjustRequested() | JoinRequested():
+        case EventWithdrawn() | AdjustRequested() | JoinRequested() | InternalEvent():
             return None
 
 

@@ -16,6 +16,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import derived_id
+from contracts.internal_events import InternalEvent
 from contracts.partitioner import partition_of
 from contracts.requests import (
     ADJUST_REQUESTED,
@@ -95,3 +96,5 @@ def _type_of(told: EventData) -> str:
             return ADJUST_REQUESTED
         case JoinRequested():
             return JOIN_REQUESTED
+        case InternalEvent():
+            return "customer.updated"

@@ -220,7 +220,7 @@ async def _grants(build: Build[dict[tuple[str, str], Grant]]) -> dict[str, Grant
 
 def _join(build: Build[dict[tuple[str, str], Grant]], topics: Topics) -> None:
     for partition, applier in build.appliers.items():
-        applier.joins = Joins(topics.reader, partition)
+        applier.planner.joins = Joins(topics.reader, partition)
 
 
 @settings(

@@ -16,6 +16,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.identifiers import EventId, FactKey, key_of_event_id
+from contracts.internal_events import InternalEvent
 from contracts.profiles import Changes, FieldChange, changed_keys, merge
 from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change
@@ -56,7 +57,7 @@ def apply(working: WorkingSet, step: Step) -> None:
             assert step.change is not None, "a withdrawal is about a fact"
             if step.change.is_effective:
                 _Record(working, step).withdraw(withdrawn, step.change)
-        case AdjustRequested() | JoinRequested():
+        case AdjustRequested() | JoinRequested() | InternalEvent():
             pass  # what comes of a request is the decider's to tell
 
 
