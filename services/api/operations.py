@@ -1,15 +1,17 @@
 """Operators' requests: written to the log, carried out by the processors, followed by their rows.
 
 Guarantee: a request that was answered stands on the topic ``operations``, which is the audit of who
-asked for what. Of a projection one rebuild at a time is asked for.
+asked for what. Of a projection one rebuild at a time is asked for. Which dead letters are redriven
+or discarded is said in the request, each by its id.
 """
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Final, LiteralString
+from typing import Annotated, Final, LiteralString, Self
 
 import msgspec
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 from uuid_utils import uuid7
 
 from contracts.administration import OPERATION_REQUESTED, OperationRequested, OperationVerb
@@ -17,6 +19,7 @@ from contracts.cloudevent import CloudEvent
 from contracts.codec import encode, raw
 from contracts.decimals import exact_number
 from contracts.definitions.fields import Document
+from contracts.redrives import parse_letter
 from contracts.topics import OPERATIONS, TOPICS
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.projections import PROJECTION, TAG
@@ -28,6 +31,8 @@ from services.runtime.problems import ProblemError, conflict
 APPEND_SECONDS: Final = 4.0
 """Deadline of the append of a request: Postgres lets a transaction idle for 5 s."""
 GENERATION_MAX: Final = 2**31 - 1
+LETTERS_MAX: Final = 500
+"""Dead letters of one request: their ids fill half of what a body may have."""
 NEWEST: Final = "9999-12-31T00:00:00+00:00"
 
 OPERATION = PathParam(name="operation", description="Id of an operation.", example="op_0")
@@ -37,6 +42,7 @@ class OperationDocument(Document):
     """What is asked of which projection.
 
     ``generation`` names one for compare, promote and drop; absent, the newest beside the live one.
+    ``letters`` are the ids of the dead letters to redrive or discard.
     """
 
     verb: OperationVerb
@@ -44,6 +50,25 @@ class OperationDocument(Document):
     generation: (
         Annotated[int, BeforeValidator(exact_number), Field(ge=1, le=GENERATION_MAX)] | None
     ) = None
+    letters: list[str] = Field(default_factory=list, max_length=LETTERS_MAX)
+
+    @model_validator(mode="after")
+    def _names_letters(self) -> Self:
+        if (self.verb in {"redrive", "discard"}) is not bool(self.letters):
+            raise PydanticCustomError("letters", "letters are named to redrive or discard them")
+        for each in self.letters:
+            if not _is_letter_of(each, self.projection):
+                raise PydanticCustomError(
+                    "letters", "letters are named by ids of this projection's dead letters"
+                )
+        return self
+
+
+def _is_letter_of(named: str, projection: str) -> bool:
+    try:
+        return parse_letter(named).projection == projection
+    except ValueError:
+        return False
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +128,7 @@ async def post_operation(call: Call) -> Reply:
         verb=document.verb,
         requested_by=call.holder.key_id,
         generation=document.generation,
+        letters=tuple(document.letters),
     )
     record = CloudEvent(
         id=operation,
@@ -213,7 +239,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="/v1/operations",
         tag=TAG,
-        summary="Ask for a rebuild, compare, promote, rollback, drop or verify",
+        summary="Ask for a rebuild, compare, promote, rollback, drop, verify, redrive or discard",
         scopes=("operations",),
         body=Body(description="The verb and its projection.", document=OperationDocument),
         answers=Answers(

@@ -10,6 +10,7 @@ from psycopg import errors, sql
 
 from contracts.codec import decode_record
 from contracts.places import Position
+from contracts.redrives import LetterId, parse_letter
 from contracts.topics import CUSTOMER_EVENTS
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page, page_of, read_cursor
 from services.api.progress import Generation
@@ -21,6 +22,11 @@ PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
 SCAN_MAX: Final = 10_000
 """Dead letters looked at for one page; those of other workspaces are passed over."""
 
+STATE = Param(
+    name="state",
+    description="Only those that are so: redriven and discarded ones need nobody any more.",
+    choices=("open", "redriven", "discarded"),
+)
 PROJECTION = Param(name="projection", description="Only this projection's.", choices=PROJECTIONS)
 
 
@@ -46,7 +52,11 @@ class ProjectionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that a projection could not apply; ``record`` stands on a single one."""
+    """A record, or a timer before it, that a projection could not apply.
+
+    ``record`` stands on a single one. ``state`` is open, redriven or discarded; ``ended_position``
+    is the record that made it so.
+    """
 
     id: str
     projection: str
@@ -54,6 +64,8 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     reason: str
     detail: str
+    state: str
+    ended_position: str | None
     record_id: str | None
     type: str | None
     record: msgspec.Raw | str | None = None
@@ -135,39 +147,43 @@ async def _staleness(call: Call, partitions: list[PartitionView]) -> float:
 
 
 _LETTERS: LiteralString = """
-SELECT partition, record_offset, at, reason, detail, record FROM {}.dead_letters
-WHERE (partition, record_offset) > (%s, %s) ORDER BY partition, record_offset LIMIT %s"""
+SELECT partition, record_offset, timer, at, reason, detail, state, ended_offset, record
+FROM {}.dead_letters
+WHERE (partition, record_offset, timer) > (%s, %s, %s) AND (%s::text IS NULL OR state = %s)
+ORDER BY partition, record_offset, timer LIMIT %s"""
 _LETTER: LiteralString = """
-SELECT partition, record_offset, at, reason, detail, record FROM {}.dead_letters
-WHERE partition = %s AND record_offset = %s"""
+SELECT partition, record_offset, timer, at, reason, detail, state, ended_offset, record
+FROM {}.dead_letters WHERE partition = %s AND record_offset = %s AND timer = %s"""
+_Place = tuple[int, int, str]
+_START: Final[_Place] = (-1, -1, "")
 
 
 async def list_dead_letters(call: Call) -> Reply:
     """The workspace's dead letters of the live generations."""
     only, limit, cursor = call.text("projection"), call.limit(), call.text("cursor")
-    after: tuple[str, int, int] = ("", -1, -1)
+    name, after = "", _START
     if cursor is not None:
-        name, partition, offset = read_cursor(cursor, str, int, int)
-        after = (str(name), int(partition), int(offset))
+        named, partition, offset, timer = read_cursor(cursor, str, int, int, str)
+        name, after = str(named), (int(partition), int(offset), str(timer))
     found: list[DeadLetterView] = []
     async with call.session() as session:
         rows = await (await session.execute(_GENERATIONS)).fetchall()
         for row in sorted(rows):
-            if row[2] != "live" or row[0] < after[0] or only not in (None, row[0]):
+            if row[2] != "live" or row[0] < name or only not in (None, row[0]):
                 continue
-            start = after[1:] if row[0] == after[0] else (-1, -1)
+            start = after if row[0] == name else _START
             live = Generation(projection=row[0], number=row[1], state=row[2], model_version=row[3])
             found += await _letters(call, session, live, start, limit + 1 - len(found))
             if len(found) > limit:
                 break
-    return page_of(found, limit, lambda letter: _parts(letter.id))
+    return page_of(found, limit, lambda letter: msgspec.structs.astuple(parse_letter(letter.id)))
 
 
 async def _letters(
-    call: Call, session: Session, live: Generation, start: tuple[int, ...], wanted: int
+    call: Call, session: Session, live: Generation, start: _Place, wanted: int
 ) -> list[DeadLetterView]:
-    query = sql.SQL(_LETTERS).format(sql.Identifier(live.schema))
-    rows = await (await session.execute(query, (*start, SCAN_MAX))).fetchall()
+    query, state = sql.SQL(_LETTERS).format(sql.Identifier(live.schema)), call.text("state")
+    rows = await (await session.execute(query, (*start, state, state, SCAN_MAX))).fetchall()
     views: list[DeadLetterView] = []
     for row in rows:
         view = _letter(call, live.projection, row, with_record=False)
@@ -181,27 +197,20 @@ async def _letters(
 async def get_dead_letter(call: Call) -> Reply:
     """One dead letter with its record."""
     try:
-        projection, partition, offset = _parts(call.path["id"])
+        letter = parse_letter(call.path["id"])
     except ValueError as error:
         raise missing("such dead letter") from error
+    if letter.projection not in PROJECTIONS:
+        raise missing("such dead letter")
     async with call.session() as session:
-        live = await call.api.progress.live(session, projection)
+        live = await call.api.progress.live(session, letter.projection)
         query = sql.SQL(_LETTER).format(sql.Identifier(live.schema))
-        row = await (await session.execute(query, (partition, offset))).fetchone()
-    view = None if row is None else _letter(call, projection, row, with_record=True)
+        place = letter.partition, letter.offset, letter.timer
+        row = await (await session.execute(query, place)).fetchone()
+    view = None if row is None else _letter(call, letter.projection, row, with_record=True)
     if view is None:
         raise missing("such dead letter")
     return Reply(value=view)
-
-
-def _parts(letter: str) -> tuple[str, int, int]:
-    """Read an id back; raises ``ValueError``."""
-    projection, partition, offset = letter.split(".")
-    if projection not in PROJECTIONS or not (partition + offset).isdecimal():
-        raise ValueError(letter)
-    if len(partition) > 9 or len(offset) > 18:  # noqa: PLR2004 - what Postgres' types hold
-        raise ValueError(letter)
-    return projection, int(partition), int(offset)
 
 
 def _letter(
@@ -211,9 +220,12 @@ def _letter(
 
     What cannot be read names no workspace: the installation's own sees it.
     """
-    partition, offset, at, reason, detail, record = row
-    assert isinstance(partition, int) and isinstance(offset, int) and isinstance(at, datetime)
-    assert isinstance(reason, str) and isinstance(detail, str) and isinstance(record, bytes)
+    partition, offset, timer, at, reason, detail, state, ended, record = row
+    assert isinstance(partition, int) and isinstance(offset, int) and isinstance(timer, str)
+    assert isinstance(at, datetime) and isinstance(reason, str) and isinstance(detail, str)
+    assert isinstance(state, str) and (ended is None or isinstance(ended, int))
+    assert isinstance(record, bytes)
+    letter = LetterId(projection, partition, offset, timer)
     record_id = record_type = None
     content: msgspec.Raw | str = record.decode(errors="backslashreplace")
     try:
@@ -226,12 +238,14 @@ def _letter(
     if workspace != call.workspace:
         return None
     return DeadLetterView(
-        id=f"{projection}.{partition}.{offset}",
+        id=str(letter),
         projection=projection,
-        position=str(Position(CUSTOMER_EVENTS, partition, offset)),
+        position=letter.position,
         at=at,
         reason=reason,
         detail=detail,
+        state=state,
+        ended_position=None if ended is None else str(Position(CUSTOMER_EVENTS, partition, ended)),
         record_id=record_id,
         type=record_type,
         record=content if with_record else None,
@@ -251,7 +265,7 @@ ROUTES: tuple[Route, ...] = (
     _read(
         path="/v1/dead-letters",
         summary="List what could not be applied",
-        query=(PROJECTION, LIMIT, CURSOR),
+        query=(PROJECTION, STATE, LIMIT, CURSOR),
         answers=Answers(description="Of the live generations.", kind=Page[DeadLetterView]),
         call=list_dead_letters,
     ),

@@ -7,7 +7,7 @@ look again. Answers missed on the way (a restart of the api) do not end the foll
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -59,6 +59,7 @@ def carry_out(
     projection: str,
     *,
     generation: int | None = None,
+    letters: Sequence[str] = (),
 ) -> msgspec.Raw:
     """Ask for an operation, show how far it is, and return its report once it has succeeded.
 
@@ -68,6 +69,8 @@ def carry_out(
     request: dict[str, object] = {"verb": verb, "projection": projection}
     if generation is not None:
         request["generation"] = generation
+    if letters:
+        request["letters"] = letters
     asked = decoded(client.post("/v1/operations", request), Operation)
     try:
         ended = _followed(client, screen, asked)

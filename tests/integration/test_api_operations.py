@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from contracts.codec import decode_record
+from contracts.codec import decode_json, decode_record
 from contracts.places import Position
 from projections import customers
 from projections.kernel import generations
@@ -236,7 +236,7 @@ async def test_dead_letters_are_of_ones_own_workspace(api: RunningApi, live: str
     async with api.api.session() as session:
         for offset, record in enumerate(letters):
             await session.execute(
-                sql.SQL("INSERT INTO {} VALUES (0, %s, %s, 'data', 'broken', %b, %b)").format(
+                sql.SQL("INSERT INTO {} VALUES (0, %s, '', %s, 'data', 'broken', %b, %b)").format(
                     sql.Identifier(live, "dead_letters")
                 ),
                 (offset, datetime.now(tz=UTC), b"cust_1", record),
@@ -253,6 +253,64 @@ async def test_dead_letters_are_of_ones_own_workspace(api: RunningApi, live: str
     assert first["data"] + second["data"] == listed["data"]
     assert one.json()["record"]["id"] == "r1"
     assert (foreign.status, nonsense.status) == (404, 404)
+
+
+async def test_dead_letters_tell_how_they_ended(api: RunningApi, live: str) -> None:
+    timer = "timer_" + "0a" * 16
+    rows = [(0, "", "open", None), (0, timer, "discarded", 7), (1, "", "redriven", 9)]
+    async with api.api.session() as session:
+        for offset, name, state, ended in rows:
+            await session.execute(
+                sql.SQL(
+                    "INSERT INTO {} VALUES (0, %s, %s, now(), 'data', '', %b, %b, %s, %s)"
+                ).format(sql.Identifier(live, "dead_letters")),
+                (offset, name, b"cust_1", b"not json", state, ended),
+            )
+
+    listed = (await api.admin.get("/v1/dead-letters")).json()["data"]
+    still_open = (await api.admin.get("/v1/dead-letters?state=open")).json()["data"]
+    one = (await api.admin.get("/v1/dead-letters?limit=1")).json()
+    rest = (await api.admin.get(f"/v1/dead-letters?cursor={one['next_cursor']}")).json()
+    shown = (await api.admin.get(f"/v1/dead-letters/customers.0.0.{timer}")).json()
+    odd = await api.admin.get("/v1/dead-letters?state=lost")
+
+    assert [(each["id"], each["state"], each["ended_position"]) for each in listed] == [
+        ("customers.0.0", "open", None),
+        (f"customers.0.0.{timer}", "discarded", "customer.events/0/7"),
+        ("customers.0.1", "redriven", "customer.events/0/9"),
+    ]
+    assert [each["id"] for each in still_open] == ["customers.0.0"]
+    assert one["data"] + rest["data"] == listed
+    assert (shown["state"], shown["record"]) == ("discarded", "not json")
+    assert odd.status == 400
+
+
+async def test_dead_letters_are_redriven_by_their_ids(
+    api: RunningApi, kafka: str, topic_prefix: str
+) -> None:
+    document = {"verb": "redrive", "projection": "loyalty", "letters": ["loyalty.0.1"]}
+
+    asked = await api.admin.post("/v1/operations", document)
+    wrong: list[dict[str, object]] = [
+        {"letters": []},
+        {"letters": ["customers.0.1"]},
+        {"letters": ["1"]},
+        {"verb": "verify"},
+    ]
+    refused = [await api.admin.post("/v1/operations", {**document, **each}) for each in wrong]
+
+    assert (asked.status, [each.status for each in refused]) == (202, [400] * 4)
+    consumer = Consumer(kafka, "operations", prefix=topic_prefix)
+    await consumer.assign({0: 0})
+    (record,) = await consumer.poll(0, records_max=10)
+    await consumer.stop()
+    assert decode_json(decode_record(record.value).data) == {
+        "operation": asked.json()["id"],
+        "projection": "loyalty",
+        "verb": "redrive",
+        "requested_by": asked.json()["requested_by"],
+        "letters": ["loyalty.0.1"],
+    }
 
 
 async def test_topics_are_listed_with_their_ends(api: RunningApi) -> None:

@@ -113,6 +113,8 @@ def test_nobody_answering_is_told(upshot: CommandLine) -> None:
         ("topics", "--url", "http://127.0.0.1:99999", "--key", "k"),
         ("topics", "--url", "http://127.0.0.1:1", "--key", "a\nb"),
         ("deliveries", "redrive", "--url", "http://127.0.0.1:1", "--key", "k"),
+        ("dead-letters", "redrive", "--url", "http://127.0.0.1:1", "--key", "k"),
+        ("dead-letters", "discard", "loyalty.0.1", "--all"),
         ("rebuild",),
         ("nonsense",),
         ("keys", "create", "ci"),
@@ -150,6 +152,7 @@ def test_what_came_from_elsewhere_cannot_steer_the_terminal(upshot: CommandLine)
         "at": "2026-01-01T00:00:00Z",
         "reason": "data",
         "detail": "\x1b[2Jgone [red]not red[/red]",
+        "state": "open",
         "record": {"b": 1.50},
     }
     with front_door(lambda _: Answer(value=letter)) as door:
@@ -202,6 +205,8 @@ def test_redriving_names_one_or_many(upshot: CommandLine) -> None:
         "verify",
         "dead-letters list",
         "dead-letters show",
+        "dead-letters redrive",
+        "dead-letters discard",
         "deliveries list",
         "deliveries redrive",
         "keys create",
