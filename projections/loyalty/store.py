@@ -25,10 +25,10 @@ from projections.loyalty.model import NewLot, Profile, WorkingSet, look_at
 from services.runtime.postgres import Session
 
 _CUSTOMERS: LiteralString = """
-SELECT p.workspace, uuid_send(p.customer), p.created_at, p.metadata::text, m.program, m.available,
+SELECT k.workspace, uuid_send(k.customer), p.created_at, p.metadata::text, m.program, m.available,
     m.pending, m.spent, m.expired, m.earned, m.adjusted, m.reversed
 FROM unnest(%s, %s) AS k (workspace, customer)
-JOIN profiles p USING (workspace, customer)
+LEFT JOIN profiles p USING (workspace, customer)
 LEFT JOIN members m USING (workspace, customer)"""
 _ENTRIES: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
@@ -119,13 +119,13 @@ async def _load_customers(session: Session, working: WorkingSet, steps: Sequence
         session, _CUSTOMERS, keys
     ):
         customer = (workspace, binary.customer_id(key))
-        if customer not in working.profiles:
+        if created_at is not None and customer not in working.profiles:
             working.profiles[customer] = Profile(
                 created_at=created_at, metadata=codec.decode_object(metadata.encode())
             )
             working.stored_profiles.add(customer)
         if program is None:
-            continue
+            continue  # a member may have no profile: requests tell none
         member = (*customer, program)
         working.balances[member] = Balance(
             available=amounts[0],
