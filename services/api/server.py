@@ -89,7 +89,7 @@ async def open_api(settings: Settings) -> AsyncGenerator[Api]:
     producer = Producer(settings.kafka, prefix=settings.topic_prefix, client_id="upshot-api")
     async with open_pool(settings.postgres, size_max=POOL_SIZE) as pool:
         patience = asyncio.create_task(keep_patience(pool, settings.postgres), name="patience")
-        relay = DefinitionsRelay(pool, producer)
+        relay = DefinitionsRelay(pool, producer, partitions=settings.partitions)
         keys = KeyStore(pool)
         progress = Progress(pool)
         appender = Appender(producer, CUSTOMER_EVENTS)

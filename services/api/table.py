@@ -4,6 +4,7 @@ import msgspec
 
 from services.api import (
     activity,
+    clock,
     commands,
     customers,
     deliveries,
@@ -35,6 +36,7 @@ ROUTES: tuple[Route, ...] = tuple(
         *ingest.ROUTES,
         *keys.ROUTES,
         *workspaces.ROUTES,
+        *clock.ROUTES,
         *definitions.ROUTES,
         *customers.ROUTES,
         *activity.ROUTES,

@@ -1,9 +1,8 @@
 """Making another workspace: its settings as its first revision, and a key to it."""
 
-from typing import Annotated, Literal, LiteralString
+from typing import Literal, LiteralString
 
 import msgspec
-from pydantic import Field
 
 from contracts.definitions.fields import DefinitionName, Document
 from contracts.errors import RefusedError
@@ -23,7 +22,7 @@ class WorkspaceRequest(Document):
     """What makes a workspace; ``clock`` as in its definition."""
 
     name: DefinitionName
-    clock: Annotated[Literal["system", "test"], Field()] = "system"
+    clock: Literal["system", "test"] = "system"
 
 
 class MadeWorkspace(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ async def post_workspace(call: Call) -> Reply:
         kind="workspace", name=name, spec={"clock": document.clock}, pointer="/workspace"
     )
     try:
-        plan = plan_apply(name, [submitted], {}, call.api.master)
+        plan = plan_apply(name, [submitted], {}, call.api.master, at=call.started_at)
     except RefusedError as error:
         raise RefusedError(
             msgspec.structs.replace(

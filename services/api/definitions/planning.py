@@ -5,6 +5,7 @@ leave behind has no undefined reference and no rule that an event type contradic
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -14,7 +15,9 @@ from contracts.definitions import KINDS, Definition, parse_definition
 from contracts.definitions.checks import World as CheckedWorld
 from contracts.definitions.checks import check_against, references
 from contracts.definitions.event_types import EventType, compatible
+from contracts.definitions.workspaces import WorkspaceSettings
 from contracts.errors import Fault, RefusedError, pointer_to, refuse
+from services.api.definitions import clocks
 from services.api.definitions.differences import Difference, differences
 from services.api.definitions.sealed_fields import SealedFields, digest_of, redacted
 from services.api.definitions.standing import Key, Standing, world_of
@@ -90,8 +93,10 @@ def plan_apply(
     documents: Sequence[Submitted],
     standing: Mapping[Key, Standing],
     master: MasterKey,
+    *,
+    at: datetime,
 ) -> Plan:
-    """Decide what the documents change.
+    """Decide what the documents change; ``at`` is the present, which a new test clock shows.
 
     Raises:
         RefusedError: documents are at fault; pointers start where each stood.
@@ -103,7 +108,7 @@ def plan_apply(
     seen: set[Key] = set()
     for document in documents:
         try:
-            change = _change(workspace, document, standing, master)
+            change = _change(workspace, document, standing, master, at)
         except RefusedError as error:
             faults.extend(error.faults)
         else:
@@ -138,7 +143,11 @@ def check_delete(workspace: str, key: Key, standing: Mapping[Key, Standing]) -> 
 
 
 def _change(
-    workspace: str, document: Submitted, standing: Mapping[Key, Standing], master: MasterKey
+    workspace: str,
+    document: Submitted,
+    standing: Mapping[Key, Standing],
+    master: MasterKey,
+    at: datetime,
 ) -> Change:
     kind, name, pointer = document.kind, document.name, document.pointer
     if kind == "workspace" and name != workspace:
@@ -154,6 +163,8 @@ def _change(
     stood = None if was is None else was.spec
     digest = digest_of(master, workspace, name)
     spec, sealed = redacted(kind, document.spec, stood, place, digest)
+    if isinstance(definition, WorkspaceSettings):
+        spec = clocks.kept(spec, definition, was, at, place)
     if spec != document.spec:
         definition = parse_definition(kind, name, spec, pointer)
     return Change(

@@ -3,6 +3,8 @@
 Guarantee: every committed revision comes to stand in the topic, a workspace's in the order of their
 numbers; after a crash one may stand twice, with the same record id, and readers pass over a
 revision that is not greater than the last. One process relays at a time, under an advisory lock.
+Before a revision that moves a test clock comes to stand there, every partition of
+``customer.events`` has the clock's move: whoever goes by the revision comes after it.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from contracts.cloudevent import CloudEvent
 from contracts.codec import encode, raw
 from contracts.identifiers import derived_id
 from contracts.topics import DEFINITIONS
+from services.api.clock_records import Shown, append_clocks
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer
 from services.runtime.logging import logger
@@ -26,7 +29,10 @@ SOURCE: Final = "definitions"
 ROWS_MAX: Final = 100
 """Revisions of one batch, 50 MB at most: a broker takes them within ``APPEND_SECONDS``."""
 APPEND_SECONDS: Final = 3.0
-"""Deadline of one append, below the time a session may stand idle in its transaction."""
+"""Deadline of one append; with the clocks' below the five seconds that a session may stand idle in
+its transaction."""
+CLOCKS_SECONDS: Final = 1.5
+"""Deadline of telling partitions about clocks: a small record to each."""
 PAUSE_SECONDS: Final = 1.0
 """Between two looks for what a crash left behind, and after an append that failed."""
 
@@ -51,12 +57,19 @@ class _Row(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class _Clock(msgspec.Struct, frozen=True):
+    """What of a workspace's settings says that it is on a test clock."""
+
+    clock_at: datetime | None = None
+
+
 class DefinitionsRelay:
     """Relays in the background; woken after each commit, and once a second by itself."""
 
-    def __init__(self, pool: Pool, producer: Producer) -> None:
+    def __init__(self, pool: Pool, producer: Producer, *, partitions: int) -> None:
         self._pool = pool
         self._producer = producer
+        self._partitions = partitions
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._rounds: list[asyncio.Future[None]] = []
@@ -129,6 +142,13 @@ class DefinitionsRelay:
                 return len(rows)
 
     async def _append(self, rows: list[_Row]) -> None:
+        if clocks := _clocks(rows):
+            await append_clocks(
+                self._producer,
+                clocks,
+                partitions=self._partitions,
+                deadline_seconds=CLOCKS_SECONDS,
+            )
         records = [Outgoing(_subject(row).encode(), encode(_record(row))) for row in rows]
         await self._producer.append(DEFINITIONS, 0, records, deadline_seconds=APPEND_SECONDS)
 
@@ -136,6 +156,17 @@ class DefinitionsRelay:
 async def _find(session: Session) -> list[_Row]:
     rows = await (await session.execute(_FIND, (ROWS_MAX,))).fetchall()
     return [_Row(*row) for row in rows]
+
+
+def _clocks(rows: list[_Row]) -> list[Shown]:
+    """What the test clocks among these revisions show, the last of each workspace."""
+    found: dict[str, Shown] = {}
+    for row in rows:
+        if row.kind == "workspace" and row.spec is not None:
+            at = msgspec.json.decode(row.spec, type=_Clock).clock_at
+            if at is not None:
+                found[row.workspace] = Shown(workspace=row.workspace, revision=row.revision, at=at)
+    return list(found.values())
 
 
 def _subject(row: _Row) -> str:

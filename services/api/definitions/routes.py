@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from contracts.definitions import KINDS, LATER_KINDS
 from contracts.errors import refuse
 from services.api.call import CURSOR, LIMIT, Call, Page, Reply, missing, page_of, read_cursor
-from services.api.definitions import store
+from services.api.definitions import clocks, store
+from services.api.definitions.clock_changes import check_clock, stays_on_test_clock
 from services.api.definitions.compatibility import check_stored_events
 from services.api.definitions.documents import read_documents
 from services.api.definitions.planning import (
@@ -151,6 +152,7 @@ async def _apply(call: Call, documents: Sequence[Submitted], *, guard: int | Non
         if guard is not None:
             _check_guard(standing.get((documents[0].kind, documents[0].name)), guard)
         plan = _planned(call, documents, standing)
+        await check_clock(session, call.workspace, plan)
         if call.text("compatibility") != "none":
             await check_stored_events(call, session, plan)
         written: dict[Key, int] = {}
@@ -164,7 +166,7 @@ async def _apply(call: Call, documents: Sequence[Submitted], *, guard: int | Non
 
 def _planned(call: Call, documents: Sequence[Submitted], standing: dict[Key, Standing]) -> Plan:
     try:
-        return plan_apply(call.workspace, documents, standing, call.api.master)
+        return plan_apply(call.workspace, documents, standing, call.api.master, at=call.started_at)
     except BreaksOthersError as error:
         raise _broken(error, "Definitions that stand contradict the change.") from error
 
@@ -243,6 +245,8 @@ async def delete_definition(call: Call) -> Reply:
             raise missing(f"{kind} {name}")
         if guard is not None:
             _check_guard(standing[kind, name], guard)
+        if clocks.shown(standing[kind, name]) is not None:
+            raise stays_on_test_clock()
         try:
             check_delete(call.workspace, (kind, name), standing)
         except BreaksOthersError as error:

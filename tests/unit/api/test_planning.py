@@ -9,6 +9,7 @@ import pytest
 
 from contracts.codec import Json, JsonObject
 from contracts.definitions import parse_definition
+from contracts.definitions.workspaces import WorkspaceSettings
 from contracts.errors import RefusedError
 from services.api.definitions.differences import Difference, differences
 from services.api.definitions.planning import (
@@ -22,6 +23,7 @@ from services.api.definitions.standing import Key, Standing
 from services.runtime.sealing import MasterKey
 
 WORKSPACE = "demo"
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 MASTER = MasterKey(b"m" * 32)
 DIGEST = digest_of(MASTER, WORKSPACE, "x")
 
@@ -62,6 +64,7 @@ def test_what_is_referred_to_is_written_first() -> None:
         ),
         {},
         MASTER,
+        at=NOW,
     )
 
     assert [change.kind for change in plan.changes] == ["event_type", "distribution", "endpoint"]
@@ -77,7 +80,7 @@ def test_every_fault_of_every_document_is_listed() -> None:
     )
 
     with pytest.raises(RefusedError) as refused:
-        plan_apply(WORKSPACE, documents, {}, MASTER)
+        plan_apply(WORKSPACE, documents, {}, MASTER, at=NOW)
 
     assert _pointers(refused.value) == [
         "/0/spec/properties",
@@ -94,7 +97,11 @@ def test_numbers_that_are_equal_are_no_difference() -> None:
     assert sealed is not None and sealed.generated
 
     plan = plan_apply(
-        WORKSPACE, _submitted(("event_type", "e", {"description": None})), standing, MASTER
+        WORKSPACE,
+        _submitted(("event_type", "e", {"description": None})),
+        standing,
+        MASTER,
+        at=NOW,
     )
 
     assert [change.spec for change in plan.changes] == [{}]
@@ -162,7 +169,9 @@ def test_refusing_unknown_event_types_is_refused_while_rules_rely_on_them() -> N
     refuse: JsonObject = {"unknown_event_types": "refuse"}
 
     with pytest.raises(BreaksOthersError) as broken:
-        plan_apply(WORKSPACE, _submitted(("workspace", WORKSPACE, refuse)), standing, MASTER)
+        plan_apply(
+            WORKSPACE, _submitted(("workspace", WORKSPACE, refuse)), standing, MASTER, at=NOW
+        )
     with pytest.raises(BreaksOthersError):
         check_delete(WORKSPACE, ("workspace", WORKSPACE), standing)
 
@@ -196,3 +205,50 @@ def test_refusing_unknown_event_types_is_refused_while_rules_rely_on_them() -> N
 )
 def test_differences_are_field_by_field(old: Json, new: Json, expected: list[Difference]) -> None:
     assert list(differences(old, new)) == expected
+
+
+def test_a_new_test_clock_shows_the_present() -> None:
+    plan = plan_apply(
+        WORKSPACE,
+        _submitted(("workspace", WORKSPACE, {"clock": "test"})),
+        _standing(("workspace", WORKSPACE, {"timezone": "Europe/Warsaw"})),
+        MASTER,
+        at=NOW,
+    )
+
+    (change,) = plan.changes
+    assert change.spec == {"clock": "test", "clock_at": "2026-11-21T09:30:00Z"}
+    assert change.definition == WorkspaceSettings(clock="test", clock_at=NOW)
+
+
+@pytest.mark.parametrize("more", [{}, {"clock_at": "2031-01-01T01:00:00+01:00"}])
+def test_what_a_test_clock_shows_outlasts_an_apply(more: JsonObject) -> None:
+    stood: JsonObject = {"clock": "test", "clock_at": "2031-01-01T00:00:00Z"}
+    standing = _standing(("workspace", WORKSPACE, stood))
+    same = _submitted(("workspace", WORKSPACE, {"clock": "test", **more}))
+    changed: JsonObject = {"clock": "test", "unknown_event_types": "allow", **more}
+
+    idle = plan_apply(WORKSPACE, same, standing, MASTER, at=NOW)
+    plan = plan_apply(
+        WORKSPACE, _submitted(("workspace", WORKSPACE, changed)), standing, MASTER, at=NOW
+    )
+
+    assert not idle.changes
+    assert [each.key for each in idle.unchanged] == [("workspace", WORKSPACE)]
+    assert plan.changes[0].spec == {**stood, "unknown_event_types": "allow"}
+
+
+@pytest.mark.parametrize("stood", [{}, {"clock": "test", "clock_at": "2031-01-01T00:00:00Z"}])
+def test_no_document_moves_a_test_clock(stood: JsonObject) -> None:
+    moved: JsonObject = {"clock": "test", "clock_at": "2031-01-01T00:00:01Z"}
+
+    with pytest.raises(RefusedError) as refused:
+        plan_apply(
+            WORKSPACE,
+            _submitted(("workspace", WORKSPACE, moved)),
+            _standing(("workspace", WORKSPACE, stood)),
+            MASTER,
+            at=NOW,
+        )
+
+    assert _pointers(refused.value) == ["/0/spec/clock_at"]

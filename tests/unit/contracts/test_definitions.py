@@ -286,6 +286,17 @@ def test_a_workspace_has_its_defaults() -> None:
         assert parse_definition("workspace", "demo", {"timezone": name})
 
 
+def test_a_test_clock_shows_an_instant() -> None:
+    spec: dict[str, object] = {"clock": "test", "clock_at": "2031-01-01T01:00:00+01:00"}
+
+    settings = parse_definition("workspace", "demo", spec)
+
+    assert settings == WorkspaceSettings(clock="test", clock_at=datetime(2031, 1, 1, tzinfo=UTC))
+    assert parse_definition("workspace", "demo", {"clock": "test"}) == WorkspaceSettings(
+        clock="test"
+    )
+
+
 @pytest.mark.parametrize(
     ("spec", "pointer", "code"),
     [
@@ -300,8 +311,10 @@ def test_a_workspace_has_its_defaults() -> None:
         ({"timezone": "Europe/Warsaw\n"}, "/timezone", "timezone"),
         ({"timezone": "a\u0000"}, "/timezone", "timezone"),
         ({"timezone": 5}, "/timezone", "type"),
-        ({"clock": "test"}, "/clock", "unsupported"),
         ({"clock": "sundial"}, "/clock", "enum"),
+        ({"clock": "test", "clock_at": "2026-11-21"}, "/clock_at", "time"),
+        ({"clock": "test", "clock_at": 5}, "/clock_at", "time"),
+        ({"clock_at": "2026-11-21T09:30:00Z"}, "/clock_at", "no-test-clock"),
         ({"unknown_event_types": "ignore"}, "/unknown_event_types", "enum"),
     ],
 )
