@@ -149,7 +149,10 @@ class Events:
     async def _judged_by(
         self, call: Call, options: Options, *, historical: bool = False
     ) -> tuple[Snapshot, Stamp]:
-        """The definitions that a request is judged by, and the stamp of its records."""
+        """The definitions that a request is judged by, and the stamp of its records.
+
+        On a test clock it is accepted at what these definitions say that the clock shows.
+        """
         workspace = WorkspaceName(call.workspace)
         if options.revision:
             await self._wait_for_revision(workspace, options.revision)
@@ -159,7 +162,7 @@ class Events:
         stamp = Stamp(
             workspace=workspace,
             revision=definitions.revision,
-            accepted_at=self._clock.now(),
+            accepted_at=definitions.workspace_settings.clock_at or self._clock.now(),
             historical=historical or options.historical,
         )
         return definitions, stamp

@@ -44,7 +44,7 @@ class Stamp:
     Args:
         workspace: of the key.
         revision: of the definitions that the events were judged by.
-        accepted_at: when the request was accepted, in UTC.
+        accepted_at: when the request was accepted, in UTC and by the workspace's clock.
         historical: whether the request as a whole is.
     """
 
