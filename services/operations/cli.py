@@ -12,6 +12,7 @@ import typer
 
 from services.operations import dead_letters, deliveries, keys
 from services.operations.apply import apply
+from services.operations.clock import clock
 from services.operations.compare import compare
 from services.operations.diff import diff
 from services.operations.drop import drop
@@ -52,6 +53,7 @@ events.command("tail")(tail)
 app.command("apply")(apply)
 app.command("diff")(diff)
 app.add_typer(events, name="events")
+app.command("clock")(clock)
 app.command("projections")(projections)
 app.command("rebuild")(rebuild)
 app.command("compare")(compare)

@@ -191,6 +191,34 @@ def test_redriving_names_one_or_many(upshot: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ((), ("GET", b"")),
+        (("--advance", "P3D"), ("POST", b'{"advance":"P3D"}')),
+        (("--to", "2031-01-01T00:00:00Z"), ("POST", b'{"to":"2031-01-01T00:00:00Z"}')),
+    ],
+)
+def test_a_clock_is_shown_and_moved(
+    upshot: CommandLine, words: tuple[str, ...], asked: tuple[str, bytes]
+) -> None:
+    shows = {"object": "clock", "clock": "test", "now": "2031-01-01T00:00:00Z"}
+    with front_door(lambda _: Answer(value=shows)) as door:
+        shown = upshot(door, "clock", *words)
+
+    assert (shown.code, shown.out) == (0, "The test clock shows 2031-01-01 00:00:00Z.\n")
+    assert (door.asked[0].method, door.asked[0].body) == asked
+    assert door.asked[0].path == "/v1/clock"
+
+
+def test_a_clock_is_moved_to_one_place(upshot: CommandLine) -> None:
+    both = ("--to", "2031-01-01T00:00:00Z", "--advance", "P3D")
+    with front_door(lambda _: Answer()) as door:
+        shown = upshot(door, "clock", *both)
+
+    assert (shown.code, door.asked) == (2, [])
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "run",
@@ -198,6 +226,7 @@ def test_redriving_names_one_or_many(upshot: CommandLine) -> None:
         "diff",
         "events import",
         "events tail",
+        "clock",
         "projections",
         "rebuild",
         "compare",
