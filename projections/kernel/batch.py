@@ -15,8 +15,9 @@ from contracts import codec
 from contracts.clocks import ClockAdvanced
 from contracts.definitions.catalogue import Snapshot
 from contracts.internal_events import CHAIN_DEPTH_MAX
+from projections.kernel import beside_live, dead_letters, outbox
 from projections.kernel import checkpoint as checkpoints
-from projections.kernel import dead_letters, outbox
+from projections.kernel.beside_live import Ended
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
 from projections.kernel.errors import CHAIN_TOO_DEEP, InvalidRecordError
@@ -44,7 +45,7 @@ from projections.kernel.projection import (
     Step,
     Timed,
 )
-from projections.kernel.records import Decoded, record_id
+from projections.kernel.records import Decoded, ending_in, record_id
 from projections.kernel.timers import TIMERS_MAX, Armed, Timers
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
@@ -112,7 +113,15 @@ class Applier(Generic[W]):
                 the last commit was written; call ``forget`` before anything else.
         """
         done: list[Committed] = []
-        await self._apply(done, old, records)
+        held, ended = old, beside_live.NONE
+        if not self._live:
+            ended = await beside_live.ended_among(self._session, self._projection.name, records)
+        for part, ended_here in beside_live.apart(records, ended):
+            if ended_here:
+                await self._one_by_one(done, held, part, ended_here)
+            else:
+                await self._apply(done, held, part)
+            held = done[-1].checkpoint
         return done
 
     async def _apply(
@@ -141,17 +150,29 @@ class Applier(Generic[W]):
             await self._apply(done, old, records[:middle])
             await self._apply(done, done[-1].checkpoint, records[middle:])
             return
+        await self._one_by_one(done, old, records, beside_live.NONE)
+
+    async def _one_by_one(
+        self, done: list[Committed], old: Checkpoint, records: Sequence[Incoming], ended: Ended
+    ) -> None:
+        """Apply one record and the timers before it, each in a transaction of its own."""
         held = old
         while held.next_offset == old.next_offset:
-            try:
-                committed = await self._commit(held, records, timers_max=1)
-            except Exception as error:
-                if decide(error) is not Decision.BISECT:
-                    raise
-                self.forget()
-                committed = await self._bury(held, records[0], error)
+            committed = await self._one(held, records, ended)
             done.append(committed)
             held = committed.checkpoint
+
+    async def _one(self, held: Checkpoint, records: Sequence[Incoming], ended: Ended) -> Committed:
+        place = await self.planner.place_of_next(held, records[0]) if ended else None
+        if place is not None and place in ended:
+            return await self._bury(held, records[0], InvalidRecordError(*ended[place]))
+        try:
+            return await self._commit(held, records, timers_max=1)
+        except Exception as error:
+            if decide(error) is not Decision.BISECT:
+                raise
+            self.forget()
+            return await self._bury(held, records[0], error)
 
     async def _commit(
         self, old: Checkpoint, records: Sequence[Incoming], timers_max: int
@@ -184,6 +205,7 @@ class Applier(Generic[W]):
             few = len(steps) + len(plan.due) + len(plan.joining) <= ONE_TRIP_MAX
             async with checkpoints.moving(self._session, old, in_one=few):
                 committed = await self._write(old, fold.checkpoint(), facts, outputs)
+                await dead_letters.end(self._session, old.partition, plan.reading.ended)
         self._timers.settle()
         return committed
 
@@ -299,7 +321,8 @@ class Applier(Generic[W]):
     async def _bury(self, old: Checkpoint, incoming: Incoming, error: Exception) -> Committed:
         """Put a record, or the timer before it, into the dead letters.
 
-        That is written in the transaction that passes over it.
+        That is written in the transaction that passes over it. Where the record redrives a dead
+        letter, that one has ended all the same.
         """
         metrics.DEAD_LETTERS.labels(self._projection.name, reason_of(error)[0]).inc()
         new, timer = await self._passed(old, incoming, error)
@@ -315,11 +338,16 @@ class Applier(Generic[W]):
         )
         if self._live:
             new = _after_outputs(new, 1)
+        else:
+            await beside_live.check(self._session, letter)
+        redriven = ending_in(incoming, self._projection.name) if timer is None else None
         with translated():
             async with checkpoints.moving(self._session, old, in_one=True):
                 await checkpoints.move(self._session, old, new)
                 await self._timers.write(self._session)
                 await dead_letters.insert(self._session, letter)
+                if redriven is not None:
+                    await dead_letters.end(self._session, old.partition, [redriven])
                 committed = Committed(checkpoint=new, outbox=None)
                 if self._live:
                     records = dead_letters.encode(

@@ -5,20 +5,21 @@ one has not done: what died and was ended since is passed over again, and what t
 is never a dead letter here. A silent one that is ahead waits until the live one has been there.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import LiteralString
 
 from psycopg import sql
 
 from projections.kernel import generations
-from projections.kernel.dead_letters import DeadLetter
+from projections.kernel.dead_letters import DeadLetter, Reason
 from projections.kernel.errors import AheadOfLiveError, UnlikeLiveError
 from projections.kernel.records import LetterPlace
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
 
-Reason = tuple[str, str]
-"""Kind of failure and detail."""
+Ended = Mapping[LetterPlace, Reason]
+"""Dead letters that were redriven or discarded."""
+NONE: Ended = {}
 
 _ENDED: LiteralString = """
 SELECT record_offset, timer, reason, detail FROM {}
@@ -30,31 +31,34 @@ SELECT c.next_offset > %(offset)s, current_schema(), EXISTS (
 FROM {checkpoints} c WHERE c.partition = %(partition)s"""
 
 
-async def ended_between(
-    session: Session, projection: str, partition: int, first: int, last: int
-) -> Mapping[LetterPlace, Reason]:
-    """Find the live generation's dead letters at these offsets that were redriven or discarded.
+async def ended_among(session: Session, projection: str, records: Sequence[Incoming]) -> Ended:
+    """Find the live generation's dead letters among these records that were ended since.
 
     It is asked anew for every batch: operators end dead letters while a rebuild is on its way.
     """
     with translated():
         live = await generations.live(session, projection)
         if live is None:
-            return {}
+            return NONE
         query = sql.SQL(_ENDED).format(sql.Identifier(live.schema, "dead_letters"))
-        rows = await (await session.execute(query, (partition, first, last))).fetchall()
+        span = records[0].partition, records[0].offset, records[-1].offset
+        rows = await (await session.execute(query, span)).fetchall()
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
-def apart(records: Sequence[Incoming], places: Collection[int]) -> Iterator[Sequence[Incoming]]:
-    """Split records so that each at one of these offsets stands alone."""
+def apart(records: Sequence[Incoming], ended: Ended) -> Iterator[tuple[Sequence[Incoming], Ended]]:
+    """Split records so that each with ended dead letters stands alone, with these."""
+    places = {offset for offset, _ in ended}
     begin = 0
     for number, record in enumerate(records) if places else ():
-        if record.offset in places:
-            yield from (part for part in (records[begin:number], [record]) if part)
-            begin = number + 1
+        if record.offset not in places:
+            continue
+        if begin < number:
+            yield records[begin:number], NONE
+        yield records[number : number + 1], ended
+        begin = number + 1
     if begin < len(records):
-        yield records[begin:]
+        yield records[begin:], NONE
 
 
 async def check(session: Session, letter: DeadLetter) -> None:

@@ -16,9 +16,11 @@ from contracts.cloudevent import CloudEvent, spell_sequence
 from contracts.identifiers import derived_id
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS, DEAD_LETTERS
+from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.outbox import Relayed, encode_relayed
-from projections.kernel.records import Ending, LetterPlace
-from services.runtime.postgres import Session
+from projections.kernel.records import Ending, Letters, Reading, read
+from services.runtime.kafka.consumer import Incoming
+from services.runtime.postgres import Session, translated
 
 DEAD_LETTER = "projection.dead_letter"
 
@@ -27,18 +29,21 @@ TOLD_BYTES_MAX = 256 * 1024
 """Of the failed record on the topic, where each byte may take five; its row has the whole."""
 
 
+Reason = tuple[str, str]
+"""Kind of failure, and a detail without personal data."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A record of ``customer.events``, or a timer due before it, that could not be applied.
 
-    ``reason`` is the kind of failure and a detail without personal data. ``timer`` is the id of
-    the timer's made-up record; empty where it is the record of the log.
+    ``timer`` is the id of the timer's made-up record; empty where it is the record of the log.
     """
 
     projection: str
     partition: int
     offset: int
     at: datetime
-    reason: tuple[str, str]
+    reason: Reason
     key: bytes
     value: bytes
     timer: str = ""
@@ -91,13 +96,18 @@ async def insert(session: Session, letter: DeadLetter) -> None:
     )
 
 
-async def standing(
-    session: Session, partition: int, asked: Sequence[Ending]
-) -> frozenset[LetterPlace]:
-    """Find which of the dead letters that records would end stand open."""
-    offsets = [each.letter[0] for each in asked]
-    rows = await (await session.execute(_STANDING, (partition, offsets))).fetchall()
-    return frozenset((row[0], row[1]) for row in rows)
+async def read_open(
+    session: Session, projection: str, old: Checkpoint, records: Sequence[Incoming]
+) -> Reading:
+    """Decode a batch, knowing which of the dead letters that records would end stand open."""
+    reading = read(old, records, Letters(projection=projection))
+    if not reading.asked:
+        return reading
+    offsets = [each.letter[0] for each in reading.asked]
+    with translated():
+        rows = await (await session.execute(_STANDING, (old.partition, offsets))).fetchall()
+    standing = frozenset((row[0], row[1]) for row in rows)
+    return read(old, records, Letters(projection=projection, standing=standing))
 
 
 async def end(session: Session, partition: int, ended: Sequence[Ending]) -> None:

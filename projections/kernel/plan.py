@@ -168,11 +168,11 @@ def cut(
         ends[clock] = first
     clock = min(ends, key=lambda each: (ends[each], each))
     if ends[clock] > first:
-        return read(old, records[: ends[clock] - first]), {}
+        return read(old, records[: ends[clock] - first], reading.letters), {}
     at, clocks = bounds[clock][0], old.progress.clocks
     if clock == SYSTEM_CLOCK:
         return _partway(old, max(old.logical_time, at), clocks, first), bounds
-    reached = read(old, records[:1]).checkpoint.logical_time
+    reached = read(old, records[:1], reading.letters).checkpoint.logical_time
     clocks = {**clocks, clock: max(at, clocks.get(clock, at))}
     return _partway(old, reached, clocks, first), bounds
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.dead_letters import read_open
+from projections.kernel.errors import InvalidRecordError
 from projections.kernel.joins import Joining, Joins
 from projections.kernel.plan import (
     AskedRevisions,
@@ -17,7 +19,7 @@ from projections.kernel.plan import (
     standing_at,
 )
 from projections.kernel.projection import Asking, Definitions, Feeding, Projection
-from projections.kernel.records import read
+from projections.kernel.records import LetterPlace, read
 from projections.kernel.timers import Timers
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session, translated
@@ -38,6 +40,7 @@ class Planner(Generic[W]):
         joins: Joins | None,
         live: bool,
     ) -> None:
+        self._name = projection.name
         self._session = session
         self._definitions = definitions
         self._timers = timers
@@ -48,7 +51,7 @@ class Planner(Generic[W]):
 
     async def plan(self, old: Checkpoint, records: Sequence[Incoming], timers_max: int) -> Plan:
         """Decide what one transaction takes, and read the timers and memberships in it."""
-        reading = read(old, records)
+        reading = await read_open(self._session, self._name, old, records)
         for workspace, revision in reading.checkpoint.progress.revisions.items():
             await self._definitions.wait_for(workspace, revision)
         if self._feeding is not None and self._live:
@@ -57,7 +60,7 @@ class Planner(Generic[W]):
                 return Plan(reading=standing_at(old), stating=named[0])
             if named is not None:
                 records = records[: named[1] - old.next_offset]
-                reading = read(old, records)
+                reading = read(old, records, reading.letters)
         joining: list[Joining] = []
         last = None
         if self._asked is not None:
@@ -69,7 +72,7 @@ class Planner(Generic[W]):
                 last = None if covered.is_whole else joining[-1]
             if old.next_offset < stop < reading.checkpoint.next_offset:
                 records = records[: stop - old.next_offset]
-                reading = read(old, records)
+                reading = read(old, records, reading.letters)
         until = clocks_moved(old, reading.checkpoint)
         with translated():
             due = await self._timers.load(self._session, until, limit=timers_max)
@@ -86,3 +89,17 @@ class Planner(Generic[W]):
             due=[each for waiting in due.values() for each in waiting],
             joining=joining,
         )
+
+    async def place_of_next(self, old: Checkpoint, incoming: Incoming) -> LetterPlace | None:
+        """Say as which dead letter what comes next would stand; None where it cannot die."""
+        try:
+            plan = await self.plan(old, [incoming], timers_max=1)
+        except InvalidRecordError:
+            return incoming.offset, ""
+        finally:
+            self._timers.forget()
+        if plan.due:
+            return incoming.offset, plan.due[0].record(0).id
+        reading = plan.reading
+        comes_later = reading.checkpoint.is_partway or len(reading.ended) < len(reading.asked)
+        return None if comes_later else (incoming.offset, "")

@@ -115,7 +115,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ended: Sequence[Ending] = ()
 
 
-def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters = NOBODYS) -> Reading:
+def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters) -> Reading:
     """Decode a batch, passing over what stands twice and what is none of a projection's concern."""
     progress = old.progress
     sources, revisions = dict(progress.sources), dict(progress.revisions)

@@ -11,7 +11,8 @@ from contracts.events import CUSTOM_EVENT, CustomEvent, EventData, EventWithdraw
 from contracts.identifiers import FactKey, derive, event_id
 from projections.kernel.checkpoint import Checkpoint, Progress
 from projections.kernel.errors import InvalidRecordError
-from projections.kernel.records import Decoded, read
+from projections.kernel.records import Decoded, Ending, Letters, Reading
+from projections.kernel.records import read as read_for
 from services.runtime.kafka.consumer import Incoming
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -52,6 +53,19 @@ def incoming(
         data=codec.raw(told),
     )
     return Incoming(0, offset, NOON_MS + seconds * 1000, CUSTOMER.encode(), codec.encode(record))
+
+
+def read(old: Checkpoint, records: list[Incoming], *standing: int) -> Reading:
+    """Read for the projection ``loyalty``, whose letters at these offsets stand open."""
+    places = frozenset((offset, "") for offset in standing)
+    return read_for(old, records, Letters(projection="loyalty", standing=places))
+
+
+def redrive(offset: int, of: str, *, projection: str = "loyalty", seconds: int = 0) -> Incoming:
+    died = incoming(offset, seconds=seconds, revision=9)
+    record = codec.decode_record(died.value)
+    again = msgspec.structs.replace(record, redriveof=of, redrivefor=projection)
+    return Incoming(0, offset, died.appended_at_ms, died.key, codec.encode(again))
 
 
 def offsets(decoded: list[Decoded]) -> list[int]:
@@ -114,3 +128,28 @@ def test_an_event_without_a_name_is_about_no_stored_fact() -> None:
 def test_what_is_no_record_is_its_own_fault(value: bytes) -> None:
     with pytest.raises(InvalidRecordError):
         read(START, [Incoming(0, 0, NOON_MS, b"", value)])
+
+
+def test_a_redrive_is_read_once_and_only_where_its_letter_stands_open() -> None:
+    records = [redrive(5, "customer.events/0/3"), redrive(6, "customer.events/0/3")]
+
+    unknown, known = read(START, records), read(START, records, 3)
+
+    ending = Ending(offset=5, letter=(3, ""), state="redriven")
+    assert (offsets(unknown.decoded), list(unknown.ended)) == ([], [])
+    assert [each.letter for each in unknown.asked] == [(3, ""), (3, "")]
+    assert (offsets(known.decoded), list(known.ended)) == ([5], [ending])
+
+
+def test_a_redrive_for_another_projection_moves_time_and_definitions_only() -> None:
+    reading = read(START, [redrive(5, "customer.events/0/3", projection="other", seconds=7)], 3)
+
+    assert (reading.decoded, list(reading.asked)) == ([], [])
+    assert reading.checkpoint.logical_time == NOON + timedelta(seconds=7)
+    assert reading.checkpoint.progress.revisions == {"demo": 9}
+
+
+@pytest.mark.parametrize("position", ["", "3", "customer.events/1/3", "definitions/0/3"])
+def test_a_redrive_of_what_is_not_in_its_partition_is_its_own_fault(position: str) -> None:
+    with pytest.raises(InvalidRecordError):
+        read(START, [redrive(5, position)])
