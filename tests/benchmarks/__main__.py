@@ -23,6 +23,7 @@ BENCHMARKS = {
     "kernel": "tests.benchmarks.kernel",
     "gateway": "tests.benchmarks.gateway",
     "loyalty": "tests.benchmarks.loyalty",
+    "timers": "tests.benchmarks.timers",
     "commands": "tests.benchmarks.commands",
     "pipeline": "tests.benchmarks.pipeline",
 }

@@ -1,0 +1,1 @@
+"""A projection that does nothing but wake: one row a timer."""
