@@ -28,6 +28,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.memberships import MEMBERSHIP_CHANGED, MembershipChanged
+from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded
 from contracts.requests import (
     ADJUST_REQUESTED,
     JOIN_REQUESTED,
@@ -58,10 +59,14 @@ SEQUENCE_RULE: Final = (
     "sequence is not greater (compare as text: it has a fixed width). A record without `sequence` "
     "is known by its `id`."
 )
+REDRIVE_RULE: Final = (
+    "A record with `redrivefor` stands for a second time: the projection named there could not "
+    "apply it at `redriveof`, and applies it here. All others applied it there, and pass over it."
+)
 DESCRIPTION: Final = (
     "What stands in the log. Every value is a CloudEvent 1.0 in structured JSON, never null; the "
     "key is the customer id where the topic has customers, and its partition that of the Java "
-    f"client's murmur2. {SEQUENCE_RULE}"
+    f"client's murmur2. {SEQUENCE_RULE} {REDRIVE_RULE}"
 )
 CLOUD_EVENT_MEDIA: Final = "application/cloudevents+json"
 JSON_MEDIA: Final = "application/json"
@@ -74,6 +79,7 @@ RECORDS: Final[tuple[tuple[str, str, type[msgspec.Struct]], ...]] = (
     (CUSTOMER_EVENTS, JOIN_REQUESTED, JoinRequested),
     (CUSTOMER_EVENTS, CLOCK_TICKED, ClockTicked),
     (CUSTOMER_EVENTS, CLOCK_ADVANCED, ClockAdvanced),
+    (CUSTOMER_EVENTS, DEAD_LETTER_DISCARDED, DeadLetterDiscarded),
     (DEFINITIONS, DEFINITION_CHANGED, DefinitionChanged),
     (SEGMENT_MEMBERSHIPS, MEMBERSHIP_CHANGED, MembershipChanged),
     (LOYALTY_ENTRIES, LOYALTY_ENTRY, LoyaltyEntry),

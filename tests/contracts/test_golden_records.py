@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from contracts import administration, codec, effects, events, requests
+from contracts import administration, codec, effects, events, redrives, requests
 from contracts.profiles import same_json
 from projections.kernel.dead_letters import DEAD_LETTER, DeadLetterData
 
@@ -26,6 +26,7 @@ DATA_OF: dict[str, type[msgspec.Struct]] = {
     administration.OPERATION_REQUESTED: administration.OperationRequested,
     administration.OPERATION_ENDED: administration.OperationEnded,
     effects.LOYALTY_ENTRY: effects.LoyaltyEntry,
+    redrives.DEAD_LETTER_DISCARDED: redrives.DeadLetterDiscarded,
     DEAD_LETTER: DeadLetterData,
 }
 
