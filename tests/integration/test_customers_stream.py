@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime, timedelta
 
 import pytest
 
+from contracts import codec
+from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
+from contracts.cloudevent import CloudEvent
 from contracts.errors import RefusedError
 from contracts.events import CustomEvent
 from contracts.identifiers import FactKey, derive, event_id
@@ -21,18 +25,41 @@ EVENTS = 150
 LOOK = 5  # entries at once: less than a record turn brings
 
 
-def _told(count: int) -> Log:
+def _told(count: int, shown: datetime | None = None) -> Log:
+    """Customers' reviews; on a test clock that shows ``shown`` at first, and goes on halfway."""
     log = Log()
     for number in range(count):
+        if shown is not None and number % (count // 2) == 0:
+            shown += timedelta(days=number)
+            _show(log, shown)
         event = event_id(FactKey(derive("review", str(number))))
         review = CustomEvent(event="left_review", event_id=event, occurred_at=START)
         log.tell(customer_number(number % CUSTOMERS), review, after_ms=number % 2)
     return log
 
 
+def _show(log: Log, at: datetime) -> None:
+    record = CloudEvent(
+        id=f"clock_{at.isoformat()}",
+        source="api",
+        type=CLOCK_ADVANCED,
+        subject="clock",
+        time=at,
+        workspace=WORKSPACE,
+        recordedtime=at,
+        definitionsrevision=0,
+        data=codec.raw(ClockAdvanced(to=at)),
+    )
+    for partition in log.partitions:
+        log.append(b"clock", codec.encode(record), partition=partition)
+
+
+@pytest.mark.parametrize("shown", [None, START - timedelta(days=300), START + timedelta(days=300)])
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_stream_that_breaks_at_any_entry_tells_each_once(database: str, seed: int) -> None:
-    log, order = _told(EVENTS), random.Random(seed)
+async def test_a_stream_that_breaks_at_any_entry_tells_each_once(
+    database: str, seed: int, shown: datetime | None
+) -> None:
+    log, order = _told(EVENTS, shown), random.Random(seed)
     heard: list[str] = []
     async with new_build(Customers(MasterKey(b"m" * 32)), database) as build:
         control = await connect(database)

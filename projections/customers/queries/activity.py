@@ -17,6 +17,7 @@ from contracts.topics import CUSTOMER_EVENTS
 from projections.customers.queries.answers import ActivityEntry, ActivityPage, NewActivity, NewEntry
 from projections.customers.queries.pages import (
     FAR_FUTURE,
+    FAR_PAST,
     OFFSET_END,
     ActivityEnd,
     NextPlace,
@@ -43,7 +44,8 @@ _OF_WORKSPACE: LiteralString = (
     " ORDER BY recorded_at DESC, partition DESC, record_offset DESC, number DESC LIMIT %s"
 )
 _APPLIED: LiteralString = """
-SELECT logical_time, next_offset, 0 FROM {table} ORDER BY partition"""
+SELECT coalesce((progress->'clocks'->>%s)::timestamptz, logical_time), next_offset, 0
+FROM {table} ORDER BY partition"""
 # Within a partition times never go back, so its entries from a place on are a range of the index.
 _NEW: LiteralString = """
 SELECT {columns}
@@ -140,12 +142,13 @@ async def new_activity(
         RefusedError: the place is none that this function answered.
     """
     table = sql.Identifier(schema, "checkpoints")
-    found = await (await session.execute(sql.SQL(_APPLIED).format(table=table))).fetchall()
+    applied = await session.execute(sql.SQL(_APPLIED).format(table=table), (workspace,))
+    found = await applied.fetchall()
     ends = [msgspec.convert(row, NextPlace) for row in found]  # rows before them are committed
     told = list(ends if place is None else read_place(place, len(ends)).places)
     moved = [number for number, end in enumerate(ends) if told[number].offset < end.offset]
     wanted = [
-        (number, *_parts(told[number]), ends[number].recorded_at, ends[number].offset)
+        (number, *_since(told[number], ends[number]), ends[number].recorded_at, ends[number].offset)
         for number in moved
     ]
     query = sql.SQL(_NEW).format(columns=_COLUMNS, table=sql.Identifier(schema, "timeline"))
@@ -164,8 +167,10 @@ async def new_activity(
     )
 
 
-def _parts(place: NextPlace) -> tuple[datetime, int, int]:
-    return place.recorded_at, place.offset, place.number
+def _since(place: NextPlace, end: NextPlace) -> tuple[datetime, int, int]:
+    """The place to read from; one later than its end is from before the workspace's test clock."""
+    at = place.recorded_at if place.recorded_at <= end.recorded_at else FAR_PAST
+    return at, place.offset, place.number
 
 
 async def _fetch(session: Session, query: sql.Composed, parameters: Sequence[object]) -> list[_Row]:
