@@ -18,6 +18,10 @@ ASK_SECONDS: Final = 3.0
 """How long one question to the broker may take."""
 AWAY_SECONDS: Final = 1.0
 """After a question without an answer the next are refused for so long, not asked one by one."""
+SCAN_SECONDS: Final = 10.0
+"""How long looking through what was appended meanwhile may take."""
+SCAN_RECORDS_MAX: Final = 5_000
+"""Records read at once."""
 PROBE_WAIT_MS: Final = 500
 """How long to wait for the one record that is looked at."""
 
@@ -73,6 +77,37 @@ class Log:
         finally:
             await client.stop()
         return found
+
+    async def has(
+        self,
+        topic: str,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        needle: bytes,
+    ) -> bool:
+        """Whether a record between two offsets of any partition has these bytes in its value.
+
+        Raises:
+            KafkaUnavailableError: no broker answered in time.
+        """
+        if not starts:
+            return False
+        client = self._new(topic)
+        try:
+            async with asyncio.timeout(SCAN_SECONDS):
+                await client.assign(dict(starts))
+                for partition, start in starts.items():
+                    offset = start
+                    while offset < ends[partition]:
+                        for record in await client.poll(partition, records_max=SCAN_RECORDS_MAX):
+                            if record.offset < ends[partition] and needle in record.value:
+                                return True
+                            offset = record.offset + 1
+        except TimeoutError as error:
+            raise KafkaUnavailableError(topic) from error
+        finally:
+            await client.stop()
+        return False
 
     async def stop(self) -> None:
         """Close the clients."""

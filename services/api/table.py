@@ -16,6 +16,7 @@ from services.api import (
     loyalty,
     operations,
     projections,
+    settled,
     workspaces,
 )
 from services.api.definitions import routes as definitions
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = tuple(
         *definitions.ROUTES,
         *customers.ROUTES,
         *activity.ROUTES,
+        *settled.ROUTES,
         *loyalty.ROUTES,
         *commands.ROUTES,
         *deliveries.ROUTES,
