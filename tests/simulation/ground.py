@@ -38,8 +38,8 @@ _RESET = """
 UPDATE {} SET next_offset = 0, owner_epoch = 0, record_id = NULL, hold_at = NULL, stopped = NULL,
     logical_time = {}, progress = {}, live = {}"""
 _STATES = """
-UPDATE upshot.generations SET state = CASE generation WHEN 1 THEN 'live' ELSE 'building' END,
-    retired_at = NULL WHERE projection = {}"""
+UPDATE upshot.generations SET state = 'building', retired_at = NULL WHERE projection = {name};
+UPDATE upshot.generations SET state = 'live' WHERE projection = {name} AND generation = 1"""
 _TABLES = """
 SELECT table_schema, table_name FROM information_schema.tables
 WHERE table_name <> ALL (%s) AND table_schema = ANY (%s)"""
@@ -66,7 +66,7 @@ class Ground:
         form = sql.SQL("TRUNCATE {}" if truncate else "DELETE FROM {}")
         statements: list[sql.Composable] = [form.format(each) for each in tables]
         statements += [self._reset(generation) for generation in self._made[projection]]
-        statements.append(sql.SQL(_STATES).format(sql.Literal(projection)))
+        statements.append(sql.SQL(_STATES).format(name=sql.Literal(projection)))
         self.database.monitor.execute(sql.SQL("; ").join(statements))
 
     def _reset(self, generation: Generation) -> sql.Composable:

@@ -23,9 +23,10 @@ from tests.simulation import stories
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults
 from tests.simulation.ground import SUBJECTS, Ground
+from tests.simulation.operators import Operator
 from tests.simulation.processes import Process
 from tests.simulation.readers import Group, Member
-from tests.simulation.sessions import simulated_sessions
+from tests.simulation.sessions import Connect, simulated_sessions
 from tests.simulation.stories import Appending, Gateway, Upstream
 from tests.simulation.turns import StuckError, Turns
 from tests.simulation.verdict import judge
@@ -36,6 +37,8 @@ PROCESSES_MAX = 3
 TIMERS_MAX = (1, 2, 3, 7, 5_000)
 """Of one transaction."""
 REBALANCES_MAX = 8
+OPERATIONS = (0, 0, 1, 2, 3)
+"""Of an operator in one run."""
 PAUSE_SECONDS = (0.001, 0.02, 0.3)
 """Between what the world does, at most."""
 LOOK_SECONDS = 0.5
@@ -88,10 +91,10 @@ class Simulation:
         try:
             with (
                 capture_logs(),
-                simulated_sessions(database, turns),
+                simulated_sessions(database, turns) as connect,
                 mock.patch.object(Applier, "timers_max", self._draw.choice(TIMERS_MAX)),
             ):
-                turns.loop.run_until_complete(self._live())
+                turns.loop.run_until_complete(self._live(connect))
         except (AssertionError, StuckError) as error:
             failure = f"{type(error).__name__}: {error}"
         except Exception:  # noqa: BLE001 - whatever a run ends with is the seed's finding
@@ -108,7 +111,7 @@ class Simulation:
             trace=self.trace,
         )
 
-    async def _live(self) -> None:
+    async def _live(self, connect: Connect) -> None:
         """Tell the story while things go wrong; then let everything come to rest, and judge."""
         shares = [
             (each.number, partition)
@@ -118,7 +121,13 @@ class Simulation:
         size = self._draw.randint(1, PROCESSES_MAX)
         group = Group(size, shares, self._faults, self._new_member, self._world)
         await group.start()
-        await asyncio.gather(*(self._tell(each) for each in self._told()), self._stir(group))
+        operator = Operator(self._turns, self._faults, self._projection.name, lambda: connect(""))
+        await asyncio.gather(
+            *(self._tell(each) for each in self._told()),
+            self._stir(group),
+            self._operate(operator),
+        )
+        assert not operator.differences, operator.differences
         self._budget -= self._faults.left
         self._faults.end()
         self._turns.note("no more faults")
@@ -152,6 +161,11 @@ class Simulation:
             await self._pause()
             await self._turns.take(self._world, "rebalance")
             await group.rebalance()
+
+    async def _operate(self, operator: Operator) -> None:
+        for _ in range(self._draw.choice(OPERATIONS)):
+            await self._pause()
+            await (operator.promote() if self._draw.random() < 0.7 else operator.compare())
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._draw.random() * self._draw.choice(PAUSE_SECONDS))

@@ -16,7 +16,7 @@ import asyncio
 import select
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from unittest import mock
 from zlib import crc32
 
@@ -25,7 +25,7 @@ from psycopg import AsyncConnection, pq
 from psycopg._preparing import PrepareManager
 from psycopg.rows import TupleRow, tuple_row
 
-from services.runtime.postgres import DatabaseUnavailableError
+from services.runtime.postgres import DatabaseUnavailableError, Session
 from tests.simulation.faults import Fault
 from tests.simulation.processes import WHO, Process
 from tests.simulation.turns import StuckError, Turns
@@ -41,8 +41,10 @@ IDLE_IN_TRANSACTION_SECONDS = 5.0
 END_SECONDS = 5.0
 NEVER_CANCELLED = ("_enter_gen", "_exit_gen")
 """Beginning and ending a transaction are over before a request to cancel them comes."""
-SESSIONS_IN = ("projections.kernel.partition", "projections.kernel.operations")
-"""Modules that open sessions."""
+SESSIONS_IN = "projections.kernel.partition"
+"""The module that opens sessions."""
+PATIENCE_IN = "projections.kernel.compare"
+"""The one that lets sessions be idle in a transaction for longer."""
 
 
 def _gone() -> pq.abc.PGconn:
@@ -139,11 +141,17 @@ class Database:
     def end_idle_transactions(self, now: float) -> None:
         """End what was left open for too long, as the server does."""
         for session in list(self.sessions.values()):
-            if session.is_idle_in_transaction and now - session.used_at > (
-                IDLE_IN_TRANSACTION_SECONDS
-            ):
+            if session.is_patient or not session.is_idle_in_transaction:
+                continue
+            if now - session.used_at > IDLE_IN_TRANSACTION_SECONDS:
                 session.turns.note(f"{session.name} idle for too long")
                 session.cut()
+
+
+class Connect(Protocol):
+    """Opens a session for the process whose task asks."""
+
+    async def __call__(self, conninfo: str, *, schema: str = "upshot") -> Session: ...
 
 
 class SimulatedSession(AsyncConnection[TupleRow]):
@@ -164,6 +172,7 @@ class SimulatedSession(AsyncConnection[TupleRow]):
         self.number = process.next_session()
         self.name = f"{process.name} session {self.number}"
         self.used_at = turns.loop.now
+        self.is_patient = False
         self._is_left = False
         process.cuts[self.number] = self.cut
 
@@ -344,8 +353,8 @@ def _ready(fd: int, wanted: int) -> int:
 
 
 @contextmanager
-def simulated_sessions(database: Database, turns: Turns) -> Generator[None]:
-    """Let every session that the kernel opens be a simulated one."""
+def simulated_sessions(database: Database, turns: Turns) -> Generator[Connect]:
+    """Let every session that the kernel opens be a simulated one; gives what opens them."""
 
     async def connect(conninfo: str, *, schema: str = "upshot") -> SimulatedSession:
         del conninfo
@@ -360,11 +369,17 @@ def simulated_sessions(database: Database, turns: Turns) -> Generator[None]:
             turns.freeze(process, process.faults.frozen_turns())
         return database.open(process, turns, schema)
 
-    patches = [mock.patch(f"{module}.connect", connect) for module in SESSIONS_IN]
+    async def allow_long_statements(session: SimulatedSession) -> None:
+        session.is_patient = True
+
+    patches = [
+        mock.patch(f"{SESSIONS_IN}.connect", connect),
+        mock.patch(f"{PATIENCE_IN}.allow_long_statements", allow_long_statements),
+    ]
     for patch in patches:
         patch.start()
     try:
-        yield
+        yield connect
     finally:
         for patch in patches:
             patch.stop()
