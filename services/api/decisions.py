@@ -27,6 +27,7 @@ from contracts.requests import (
     request_key,
     spell_request_id,
 )
+from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import binary
 from projections.loyalty import queries
 from projections.loyalty.queries import Decided
@@ -112,6 +113,23 @@ FROM unnest(%s::text[], %s::text[], %s::uuid[], %s::text[]) WITH ORDINALITY
 ORDER BY number"""
 
 
+class _UnderWay:
+    """A request that somebody waits for; ``waiting`` counts them."""
+
+    __slots__ = ("digest", "outcome", "waiting")
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.outcome: asyncio.Future[Sequence[Decided]] = asyncio.Future()
+        self.waiting = 0
+
+    def fail(self, error: Exception) -> None:
+        """Have everybody who waits fail with this error."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # most often nobody else waits for it
+
+
 class Commands:
     """Carries commands out; one for the process."""
 
@@ -123,7 +141,7 @@ class Commands:
         self._appender = appender
         self._partitions = partitions
         self._rounds = Rounds(pool.connection, self._look_up)
-        self._under_way: dict[bytes, tuple[str, asyncio.Future[Sequence[Decided]]]] = {}
+        self._under_way: dict[bytes, _UnderWay] = {}
         self._appended: set[bytes] = set()
         self._watching: asyncio.Task[None] | None = None
 
@@ -166,31 +184,37 @@ class Commands:
     async def _ask(
         self, command: Command, customer: CustomerId, revision: int, digest: str
     ) -> Sequence[Decided]:
-        """Append the request and wait for its outcome; the same one under way is waited for."""
+        """Append the request and wait for its outcome; one that is under way is waited for."""
         request = command.request
         under_way = self._under_way.get(request)
-        if under_way is not None:
-            if under_way[0] != digest:
-                raise ProblemError(_OTHER)
-            return await asyncio.shield(under_way[1])
-        outcome: asyncio.Future[Sequence[Decided]] = asyncio.get_running_loop().create_future()
-        self._under_way[request] = (digest, outcome)
+        is_first = under_way is None
+        if under_way is None:
+            under_way = self._under_way[request] = _UnderWay(digest)
+        elif under_way.digest != digest:
+            raise ProblemError(_OTHER)
+        under_way.waiting += 1
         try:
-            key = customer.encode()
-            value = encode(_record(command, customer, revision, digest))
-            partition = partition_of(key, self._partitions)
-            await self._appender.append(partition, [Outgoing(key, value)])
-            self._appended.add(request)
-            if self._watching is None or self._watching.done():
-                self._watching = asyncio.create_task(self._watch())
-            return await outcome
-        except Exception as error:
-            outcome.set_exception(error)
-            outcome.exception()  # most often nobody else waits for it
-            raise
+            if is_first:
+                value = encode(_record(command, customer, revision, digest))
+                await self._append(under_way, request, Outgoing(customer.encode(), value))
+            return await asyncio.shield(under_way.outcome)
         finally:
-            self._appended.discard(request)
-            del self._under_way[request]
+            under_way.waiting -= 1
+            if not under_way.waiting:
+                self._appended.discard(request)
+                del self._under_way[request]
+
+    async def _append(self, under_way: _UnderWay, request: bytes, record: Outgoing) -> None:
+        """Append a request, and look for its outcome from then on."""
+        try:
+            await self._appender.append(partition_of(record.key, self._partitions), [record])
+        except BaseException as error:
+            is_ours = isinstance(error, Exception)  # else the deadline came
+            under_way.fail(error if is_ours else OutcomeUnknownError(CUSTOMER_EVENTS))
+            raise
+        self._appended.add(request)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
 
     async def _look_up(self, session: Session, commands: Sequence[Command]) -> list[_Known]:
         parameters = (
@@ -236,8 +260,8 @@ class Commands:
     def _tell(self, request: bytes, decided: Sequence[Decided]) -> None:
         self._appended.discard(request)
         under_way = self._under_way.get(request)
-        if under_way is not None and not under_way[1].done():
-            under_way[1].set_result(decided)
+        if under_way is not None and not under_way.outcome.done():
+            under_way.outcome.set_result(decided)
 
 
 def _of(decided: Sequence[Decided], digest: str) -> Decided:

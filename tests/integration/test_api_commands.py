@@ -76,6 +76,14 @@ class System(msgspec.Struct, frozen=True):
         records = [msgspec.json.decode(r.value) for r in await self.log.read(CUSTOMER_EVENTS)]
         return [each["id"] for each in records if each["type"].startswith("points.")]
 
+    async def has_appended(self) -> bool:
+        return bool(await self.appended())
+
+    async def entries(self) -> list[str] | None:
+        """Ids of the entries on their topic, once there are some."""
+        records = await self.log.read(LOYALTY_ENTRIES)
+        return [msgspec.json.decode(each.value)["id"] for each in records] or None
+
 
 @pytest.fixture
 async def system(kafka: str, database: str, topic_prefix: str) -> AsyncGenerator[System]:
@@ -98,7 +106,7 @@ async def test_an_adjustment_is_answered_with_its_entry(system: System) -> None:
             f"/v1/loyalty/club/members/{customer}/entries",
             upshot_wait_for=answer.headers["upshot-position"],
         )
-        outputs = await eventually(lambda: system.log.read(LOYALTY_ENTRIES))
+        outputs = await eventually(system.entries)
 
     entry = answer.json()
     assert answer.status == 200
@@ -106,7 +114,7 @@ async def test_an_adjustment_is_answered_with_its_entry(system: System) -> None:
     assert entry["caused_by"] == request_id("demo", "k")
     assert entry["position"] == answer.headers["upshot-position"]
     assert there.json()["data"] == [entry]
-    assert [msgspec.json.decode(each.value)["id"] for each in outputs] == [entry["id"]]
+    assert outputs == [entry["id"]]
 
 
 async def test_the_same_key_answers_the_same_and_appends_nothing_more(system: System) -> None:
@@ -227,6 +235,23 @@ async def test_with_loyalty_away_the_outcome_is_unknown_and_the_key_is_safe(
     assert (known.status, known.content) == (200, again.content)
     assert await system.available(customer) == 40
     assert len(await system.appended()) > 1, "the retries stood in the log too"
+
+
+async def test_who_waits_for_the_same_command_waits_to_the_end_of_their_own_time(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await system.customer()
+    monkeypatch.setattr(decisions, "COMMAND_SECONDS", 1.0)
+    first = asyncio.create_task(system.adjust(customer, 40))
+    await eventually(system.has_appended)
+    monkeypatch.setattr(decisions, "COMMAND_SECONDS", 30.0)
+    second = asyncio.create_task(system.adjust(customer, 40))
+    unknown = await first
+    async with system.loyalty():
+        known = await second
+
+    assert (unknown.status, known.status) == (503, 200)
+    assert await system.appended() == [request_id("demo", "k")]
 
 
 async def test_an_append_without_acknowledgement_is_unknown_at_once(
