@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from contracts.topics import CUSTOMER_EVENTS
+from services.runtime.kafka.producer import Outgoing, Producer
 from tests.support.eventually import eventually_sync
 from tests.support.servers import fresh_database, session_folder
 from tests.support.upshot import Upshot, running_upshot
@@ -32,8 +35,21 @@ spec:
 class Shell:
     """A terminal with the data folder's settings."""
 
-    def __init__(self, upshot: Upshot) -> None:
+    def __init__(self, upshot: Upshot, kafka: str, prefix: str) -> None:
         self.upshot = upshot
+        self._kafka = kafka
+        self._prefix = prefix
+
+    def append(self, *values: bytes) -> None:
+        """Append to a partition of `customer.events`, past the gateway."""
+
+        async def append() -> None:
+            producer = Producer(self._kafka, prefix=self._prefix)
+            outgoing = [Outgoing(b"whoever", value) for value in values]
+            await producer.append(CUSTOMER_EVENTS, 0, outgoing, deadline_seconds=COMMAND_SECONDS)
+            await producer.stop()
+
+        asyncio.run(append())
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `upshot` with these words."""
@@ -83,14 +99,15 @@ class Shell:
 def shell(kafka: str, postgres: str) -> Generator[Shell]:
     """The whole system on the session's servers, and a terminal."""
     with session_folder() as folder, fresh_database(postgres) as database:
+        prefix = f"cli{uuid.uuid4().hex[:8]}-"
         settings = {
             "UPSHOT_KAFKA": kafka,
             "UPSHOT_POSTGRES": database,
-            "UPSHOT_TOPIC_PREFIX": f"cli{uuid.uuid4().hex[:8]}-",
+            "UPSHOT_TOPIC_PREFIX": prefix,
             "UPSHOT_PARTITIONS": "3",
         }
         with running_upshot(folder / "data", settings) as upshot:
-            yield Shell(upshot)
+            yield Shell(upshot, kafka, prefix)
 
 
 @pytest.fixture
@@ -265,3 +282,30 @@ def test_deliveries_are_listed_and_redriven(shell: Shell, tmp_path: Path) -> Non
     assert {"customer.events", "definitions", "operations"} <= {
         each["name"] for each in shell.rows("topics")
     }
+
+
+@pytest.mark.timeout(300)
+def test_dead_letters_are_listed_and_ended(shell: Shell) -> None:
+    shell.append(b"no record")
+    words = ("dead-letters", "list", "--projection", "loyalty")
+
+    (letter,) = eventually_sync(lambda: shell.rows(*words) or None, COMMAND_SECONDS)
+    name = str(letter["id"])
+    refused = shell.json("dead-letters", "redrive", name, code=1)
+    built = shell.json("rebuild", "loyalty")
+    discarded = shell("dead-letters", "discard", name)
+    compared = shell.json("compare", "loyalty")
+    shell("drop", "loyalty")
+    eventually_sync(lambda: len(shell.rows("dead-letters", "list")) == 2, COMMAND_SECONDS)
+    all_others = shell.json("dead-letters", "discard", "--all")
+
+    assert refused["refused"] == [
+        {"letter": name, "reason": "it is no CloudEvent, it can only be discarded"}
+    ]
+    assert discarded == "1 dead letter is discarded.\n"
+    assert (compared["next_generation"], compared["equal"]) == (built["generation"], True)
+    assert len(msgspec.convert(all_others["ended"], list[str])) == 2
+    assert shell.rows("dead-letters", "list") == []
+    (ended,) = shell.rows(*words, "--all")
+    assert (ended["id"], ended["state"]) == (name, "discarded")
+    assert str(ended["ended_position"]) in shell("dead-letters", "show", name)
