@@ -276,6 +276,7 @@ class Applier(Generic[W]):
             partition=partition,
             offset=decoded.offset,
             at=decoded.at,
+            time=decoded.time,
             record=record,
             data=decoded.data,
             snapshot=snapshot,

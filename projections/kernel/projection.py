@@ -37,10 +37,12 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Step(Moment, frozen=True, kw_only=True, gc=False):
     """A record of the log.
 
+    ``time`` is the partition's logical time there, from which a test clock sets ``at`` apart.
     ``change`` is what the record does to its fact (None where the record is about no fact).
     ``judged`` are the definitions that judge the fact: those in force at its first version.
     """
 
+    time: datetime
     data: EventData
     change: Change | None
     judged: Snapshot

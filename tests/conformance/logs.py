@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from contracts import codec
+from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
 from contracts.cloudevent import CloudEvent
 from contracts.events import (
     CUSTOM_EVENT,
@@ -73,6 +74,22 @@ class Log:
             data=codec.raw(told),
         )
         return self.append(customer.encode(), codec.encode(record))
+
+    def show(self, at: datetime) -> None:
+        """Append to every partition that the workspace's test clock shows an instant."""
+        record = CloudEvent(
+            id=derived_id("clock_", at.isoformat()),
+            source="api",
+            type=CLOCK_ADVANCED,
+            subject="clock",
+            time=at,
+            workspace=WORKSPACE,
+            recordedtime=at,
+            definitionsrevision=0,
+            data=codec.raw(ClockAdvanced(to=at)),
+        )
+        for partition in self.partitions:
+            self.append(b"clock", codec.encode(record), partition=partition)
 
     def append(self, key: bytes, value: bytes, *, partition: int | None = None) -> Incoming:
         """Append bytes as they are."""

@@ -7,9 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from contracts import codec
-from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
-from contracts.cloudevent import CloudEvent
 from contracts.errors import RefusedError
 from contracts.events import CustomEvent
 from contracts.identifiers import FactKey, derive, event_id
@@ -31,27 +28,11 @@ def _told(count: int, shown: datetime | None = None) -> Log:
     for number in range(count):
         if shown is not None and number % (count // 2) == 0:
             shown += timedelta(days=number)
-            _show(log, shown)
+            log.show(shown)
         event = event_id(FactKey(derive("review", str(number))))
         review = CustomEvent(event="left_review", event_id=event, occurred_at=START)
         log.tell(customer_number(number % CUSTOMERS), review, after_ms=number % 2)
     return log
-
-
-def _show(log: Log, at: datetime) -> None:
-    record = CloudEvent(
-        id=f"clock_{at.isoformat()}",
-        source="api",
-        type=CLOCK_ADVANCED,
-        subject="clock",
-        time=at,
-        workspace=WORKSPACE,
-        recordedtime=at,
-        definitionsrevision=0,
-        data=codec.raw(ClockAdvanced(to=at)),
-    )
-    for partition in log.partitions:
-        log.append(b"clock", codec.encode(record), partition=partition)
 
 
 @pytest.mark.parametrize("shown", [None, START - timedelta(days=300), START + timedelta(days=300)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
@@ -63,14 +63,17 @@ async def owners(build: Build[WorkingSet]) -> dict[str, list[str]]:
     return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
-def told(*versions: tuple[str, CustomEvent]) -> Log:
+def told(*versions: tuple[str, CustomEvent], shown: datetime | None = None) -> Log:
+    """A log of versions; on a test clock that stands still at ``shown``, if one is given."""
     log = Log()
+    if shown is not None:
+        log.show(shown)
     for customer, event in versions:
         log.tell(customer, event)
     return log
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "shown"), [(0, None), (1, None), (2, START + 24 * HOUR)])
 @pytest.mark.parametrize(
     ("versions", "holder"),
     [
@@ -86,9 +89,13 @@ def told(*versions: tuple[str, CustomEvent]) -> Log:
     ],
 )
 async def test_the_newer_version_holds_the_fact(
-    database: str, versions: list[tuple[str, CustomEvent]], holder: str, seed: int
+    database: str,
+    versions: list[tuple[str, CustomEvent]],
+    holder: str,
+    seed: int,
+    shown: datetime | None,
 ) -> None:
-    log = told(*versions)
+    log = told(*versions, shown=shown)
     async with new_build(Customers(MASTER), database, live=True) as build:
         await build.live(log, random.Random(seed))
 

@@ -205,7 +205,7 @@ class _Record:
         owner = Owner(
             customer=customer,
             occurred_at=row.occurred_at,
-            appended_at=self._step.at,
+            appended_at=self._step.time,
             partition=row.partition,
             offset=row.offset,
         )

@@ -13,6 +13,7 @@ from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Catalogue
 from contracts.events import CustomEvent, EventData, EventWithdrawn, Profile, ProfileChanged
 from contracts.identifiers import FactKey, event_id, key_of_event_id
+from contracts.internal_events import InternalEvent
 from contracts.profiles import digest_of
 from contracts.requests import AdjustRequested, Request
 from contracts.versions import Change, Stored, resolve, withdraw
@@ -55,6 +56,7 @@ class Partition:
             partition=0,
             offset=self.offset,
             at=at,
+            time=at,
             record=record,
             data=told,
             snapshot=SNAPSHOT,
@@ -64,7 +66,7 @@ class Partition:
         apply(self.working, step)
 
     def _change(self, told: EventData, at: datetime) -> Change | None:
-        if isinstance(told, ProfileChanged | Request):
+        if isinstance(told, ProfileChanged | Request | InternalEvent):
             return None
         key = key_of_event_id(told.event_id)
         stored = self.facts.get(key)

@@ -39,6 +39,7 @@ def step_at(owner: Owner) -> Step:
         partition=owner.partition,
         offset=owner.offset,
         at=owner.appended_at,
+        time=owner.appended_at,
         record=record,
         data=ProfileChanged(profile=Profile()),
         snapshot=SNAPSHOT,

@@ -95,6 +95,7 @@ class Told:
             partition=0,
             offset=self._offset,
             at=AT,
+            time=AT,
             record=record,
             data=event,
             snapshot=snapshot,

@@ -98,6 +98,7 @@ class History:
                 partition=3,
                 offset=offset,
                 at=at,
+                time=at,
                 record=record,
                 data=event,
                 snapshot=self._snapshot,

@@ -85,6 +85,7 @@ class Member:
                 partition=3,
                 offset=offset,
                 at=at,
+                time=at,
                 record=record,
                 data=told,
                 snapshot=self._snapshot,
