@@ -89,11 +89,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands about a command before it is appended."""
+    """What stands about a command before it is appended; ``clock_at`` of a test clock alone."""
 
     customer: CustomerId | None
     has_program: bool
     revision: int
+    clock_at: datetime | None
     decided: Sequence[Decided]
 
 
@@ -107,6 +108,10 @@ SELECT uuid_send(coalesce(
         WHERE d.workspace = k.workspace AND d.kind = 'loyalty_program' AND d.name = k.program
         ORDER BY revision DESC LIMIT 1),
     (SELECT revision FROM upshot.definitions d WHERE d.workspace = k.workspace
+        ORDER BY revision DESC LIMIT 1),
+    (SELECT (spec->>'clock_at')::timestamptz FROM upshot.definitions d
+        WHERE d.workspace = k.workspace AND d.kind = 'workspace' AND d.name = k.workspace
+            AND d.relayed -- then every partition has it
         ORDER BY revision DESC LIMIT 1)
 FROM unnest(%s::text[], %s::text[], %s::uuid[], %s::text[]) WITH ORDINALITY
     AS k (workspace, named, id, program, number)
@@ -179,6 +184,8 @@ class Commands:
             return _of(known.decided, digest)
         if not known.has_program:
             raise missing(f"loyalty program {command.program}")
+        if known.clock_at is not None:
+            command = msgspec.structs.replace(command, at=known.clock_at)
         return _of(await self._ask(command, known.customer, known.revision, digest), digest)
 
     async def _ask(
@@ -230,6 +237,7 @@ class Commands:
                 customer=None if row[0] is None else binary.customer_id(row[0]),
                 has_program=bool(row[1]),
                 revision=row[2] or 0,
+                clock_at=row[3],
                 decided=decided.get(command.request, ()),
             )
             for command, row in zip(commands, rows, strict=True)

@@ -6,12 +6,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
+from contracts.codec import decode_record
 from contracts.identifiers import CustomerId
-from contracts.requests import request_id
+from contracts.requests import ADJUST_REQUESTED, request_id
 from contracts.topics import CUSTOMER_EVENTS, LOYALTY_ENTRIES
 from projections.kernel.rows import customer_uuid
 from projections.loyalty.projection import Loyalty
@@ -327,3 +329,21 @@ async def test_the_laws_of_the_ledger_hold_after_commands(system: System) -> Non
     assert broken == []
     assert totals["issued"] == totals["earned"] + totals["adjusted"] - totals["reversed"]
     assert totals["adjusted"] == 40 - 70 + 5 - 1
+
+
+async def test_a_command_on_a_test_clock_is_recorded_at_what_the_clock_shows(
+    system: System,
+) -> None:
+    admin = system.running.admin
+    await admin.put("/v1/definitions/workspace/demo", {"clock": "test"})
+    moved = await admin.post("/v1/clock", {"to": "2031-01-01T00:00:00Z"})
+    customer = await system.customer()
+    async with system.loyalty():
+        answer = await system.adjust(customer, 40)
+
+    assert (moved.status, answer.status) == (200, 200)
+    assert answer.json()["at"] == moved.json()["now"] == "2031-01-01T00:00:00Z"
+    records = [decode_record(each.value) for each in await system.log.read(CUSTOMER_EVENTS)]
+    (request,) = [each for each in records if each.type == ADJUST_REQUESTED]
+    shown = datetime(2031, 1, 1, tzinfo=UTC)
+    assert (request.time, request.recordedtime) == (shown, shown)
