@@ -20,8 +20,9 @@ from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded, Lette
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel.generations import Generation
 from projections.kernel.holds import has_passed
+from projections.kernel.ports import LogAppender
 from services.runtime.kafka.errors import RecordTooLargeError
-from services.runtime.kafka.producer import Outgoing, Producer
+from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import Session
 
 APPEND_SECONDS = 10.0
@@ -76,7 +77,12 @@ class CannotRedriveError(Exception):
 
 
 async def end_letters(
-    session: Session, producer: Producer, live: Generation, named: Sequence[str], *, redrive: bool
+    session: Session,
+    producer: LogAppender,
+    live: Generation,
+    named: Sequence[str],
+    *,
+    redrive: bool,
 ) -> Redriven:
     """Append what ends each of the named letters that stands open; return once it is applied.
 
@@ -149,7 +155,7 @@ def discarded(letter: LetterId, key: bytes) -> bytes:
     )
 
 
-async def _append(producer: Producer, found: _Found, value: bytes) -> tuple[int, int]:
+async def _append(producer: LogAppender, found: _Found, value: bytes) -> tuple[int, int]:
     """Append to the letter's partition; answer partition and offset."""
     try:
         acks = await producer.append(

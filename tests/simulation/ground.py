@@ -19,14 +19,14 @@ from projections.kernel.projection import Projection
 from projections.loyalty.projection import Loyalty
 from services.runtime.postgres import connect
 from tests.conformance.logs import PARTITIONS
-from tests.simulation.reminded import BROKEN, LATER, SOON, Reminded
+from tests.simulation.reminded import LATER, SOON, Reminded
 from tests.simulation.sessions import Database
 from tests.simulation.telling import Telling
 
 SUBJECTS: dict[str, Callable[[], Projection[Any]]] = {
     "loyalty": Loyalty,
     "reminding": lambda: Reminded(after=SOON),
-    "reminding later": lambda: Reminded(after=LATER, broken=frozenset((BROKEN,))),
+    "reminding later": lambda: Reminded(after=LATER),
     "telling": lambda: Telling(late=False),
     "telling late": lambda: Telling(late=True),
 }

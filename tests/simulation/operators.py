@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 
+from contracts.redrives import LetterId
 from projections.kernel import generations
 from projections.kernel.compare import CompareTimeoutError, compare
 from projections.kernel.generations import Generation
 from projections.kernel.holds import release
 from projections.kernel.promotion import PromotionRefusedError, promote
+from projections.kernel.redrive import end_letters
+from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.postgres import DatabaseUnavailableError, Session
+from tests.simulation.broker import Broker, SimulatedProducer
 from tests.simulation.faults import Faults
-from tests.simulation.processes import Process
-from tests.simulation.turns import Turns
+from tests.simulation.processes import WHO, Process
 
 ATTEMPTS_MAX = 50
+UNAVAILABLE = (DatabaseUnavailableError, KafkaUnavailableError, OutcomeUnknownError)
+
+_OPEN: LiteralString = """
+SELECT partition, record_offset, timer FROM {} WHERE state = 'open' ORDER BY 1, 2, 3"""
 
 Connect = Callable[[], Awaitable[Session]]
 
@@ -28,8 +37,9 @@ Connect = Callable[[], Awaitable[Session]]
 class Operator:
     """Carries out operations one after the other."""
 
-    def __init__(self, turns: Turns, faults: Faults, projection: str, connect: Connect) -> None:
-        self._turns = turns
+    def __init__(self, broker: Broker, faults: Faults, projection: str, connect: Connect) -> None:
+        self._broker = broker
+        self._turns = broker.turns
         self._faults = faults
         self._projection = projection
         self._connect = connect
@@ -45,6 +55,10 @@ class Operator:
     async def compare(self) -> None:
         """Compare the two."""
         await self._carry_out(self._compare)
+
+    async def end_letters(self) -> None:
+        """Redrive or discard some dead letters that stand open."""
+        await self._carry_out(self._end_letters)
 
     async def _carry_out(self, work: Callable[[], Awaitable[None]]) -> None:
         self._is_done = False
@@ -63,7 +77,7 @@ class Operator:
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except (psycopg.Error, DatabaseUnavailableError) as error:
+        except (psycopg.Error, *UNAVAILABLE) as error:
             self._turns.note(f"an operation will be tried again: {error}")
         except (PromotionRefusedError, CompareTimeoutError) as error:
             self._turns.note(f"an operation is refused: {error}")
@@ -89,6 +103,18 @@ class Operator:
                 self.differences.append(f"generations differ at {comparison.offsets}")
 
         await self._beside_live(work)
+
+    async def _end_letters(self) -> None:
+        async with await self._connect() as session:
+            live = await generations.live(session, self._projection)
+            assert live is not None, "one is always live"
+            query = sql.SQL(_OPEN).format(sql.Identifier(live.schema, "dead_letters"))
+            rows = await (await session.execute(query)).fetchall()
+            named = [str(LetterId(self._projection, *row)) for row in rows if self._faults.coin()]
+            redrive = self._faults.coin()
+            producer = SimulatedProducer(self._broker, WHO.get())
+            ended = await end_letters(session, producer, live, named, redrive=redrive)
+            self._turns.note(f"{'redriven' if redrive else 'discarded'}: {ended}")
 
     async def _beside_live(self, work: Callable[..., Awaitable[None]]) -> None:
         async with await self._connect() as steering, await self._connect() as reading:

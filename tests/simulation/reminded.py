@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
+from projections.kernel.projection import Effect, Firing
 from services.runtime.postgres import Session
 from tests.conformance.logs import customer_number
-from tests.conformance.reminding import Reminding
+from tests.conformance.reminding import Reminder, Reminding
+from tests.simulation.stories import REVISIONS
 
 SOON = timedelta(milliseconds=2)
 LATER = timedelta(seconds=1)
 BROKEN = customer_number(1)
-"""A customer of whom nobody can be reminded: each such timer is a dead letter."""
+"""A customer of whom nobody can be reminded for a while: each such timer is a dead letter."""
 
 
 class Reminded(Reminding):
-    """Reminds, and says which reminders came before time reached them on any clock."""
+    """Reminds, but cannot remind one customer before definitions that mend it are in force."""
+
+    def fire(self, working: list[Reminder], firing: Firing) -> Iterable[Effect]:
+        if firing.timer.customer == BROKEN and firing.snapshot.revision < REVISIONS:
+            raise ValueError(BROKEN)
+        return super().fire(working, firing)
 
     async def verify(self, session: Session) -> list[str]:
         cursor = await session.execute(

@@ -121,7 +121,7 @@ class Simulation:
         size = self._draw.randint(1, PROCESSES_MAX)
         group = Group(size, shares, self._faults, self._new_member, self._world)
         await group.start()
-        operator = Operator(self._turns, self._faults, self._projection.name, lambda: connect(""))
+        operator = Operator(self._broker, self._faults, self._projection.name, lambda: connect(""))
         await asyncio.gather(
             *(self._tell(each) for each in self._told()),
             self._stir(group),
@@ -165,7 +165,8 @@ class Simulation:
     async def _operate(self, operator: Operator) -> None:
         for _ in range(self._draw.choice(OPERATIONS)):
             await self._pause()
-            await (operator.promote() if self._draw.random() < 0.7 else operator.compare())
+            operations = (operator.promote, operator.compare, operator.end_letters)
+            await self._draw.choice(operations)()
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._draw.random() * self._draw.choice(PAUSE_SECONDS))
