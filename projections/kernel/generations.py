@@ -68,6 +68,8 @@ _LAST_RETIRED: LiteralString = """
 SELECT generation FROM upshot.generations
 WHERE projection = %s AND state = 'building' AND retired_at IS NOT NULL
 ORDER BY retired_at DESC LIMIT 1"""
+_STOPPED: LiteralString = """
+SELECT stopped FROM {} WHERE stopped IS NOT NULL ORDER BY partition LIMIT 1"""
 _DROPPED: LiteralString = """
 UPDATE upshot.generations SET state = 'dropped'
 WHERE projection = %s AND generation = %s AND state = 'building'"""
@@ -97,6 +99,13 @@ async def live(session: Session, projection: str) -> Generation | None:
 async def last_retired(session: Session, projection: str) -> int | None:
     """Find the generation that was live last and still stands."""
     row = await (await session.execute(_LAST_RETIRED, (projection,))).fetchone()
+    return None if row is None else row[0]
+
+
+async def standstill(session: Session, generation: Generation) -> str | None:
+    """Say why a partition of a generation was stopped; None while all may move."""
+    query = sql.SQL(_STOPPED).format(sql.Identifier(generation.schema, "checkpoints"))
+    row = await (await session.execute(query)).fetchone()
     return None if row is None else row[0]
 
 

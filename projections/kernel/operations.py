@@ -264,6 +264,8 @@ class Operator:
         goal, goal_at = await consumer.end_offsets(partitions), time.monotonic()
         while True:
             generation = await self._find(session, number)
+            if (reason := await generations.standstill(session, generation)) is not None:
+                raise RequestRefusedError(f"generation {number} stands still: {reason}")
             offsets = await offsets_of(session, generation.schema)
             ends = await consumer.end_offsets(partitions)
             progress = Progress(

@@ -274,6 +274,7 @@ async def test_a_redriven_record_that_fails_again_is_a_letter_of_its_own(databas
         await live.run(log)
 
         assert second[0].offset == 3
+        assert live.held[second[0].partition].progress.dead == (1, 3)  # only what died counts
         assert await states(live) == [(1, "redriven", 3), (3, "redriven", 4)]
         assert await live.count("facts") == 3
 

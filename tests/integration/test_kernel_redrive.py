@@ -81,7 +81,9 @@ def operator(log: Log, database: str, producer: Producer) -> Operator:
     )
 
 
-async def ask(database: str, verb: OperationVerb, *letters: str) -> None:
+async def ask(
+    database: str, verb: OperationVerb, *letters: str, generation: int | None = None
+) -> None:
     """Have a processor take a request that stands on the topic ``operations``."""
     now = datetime.now(tz=UTC)
     request = OperationRequested(
@@ -90,6 +92,7 @@ async def ask(database: str, verb: OperationVerb, *letters: str) -> None:
         verb=verb,
         requested_by="key_1",
         letters=letters,
+        generation=generation,
     )
     record = CloudEvent(
         id=request.operation,
@@ -223,3 +226,35 @@ async def test_letters_that_cannot_be_redriven_are_named_and_can_be_discarded(
             database, live, "SELECT state FROM dead_letters ORDER BY record_offset"
         )
         assert states == ["discarded", "redriven", "discarded"]
+
+
+async def test_a_rebuild_that_fails_where_the_live_generation_did_not_ends_with_its_reason(
+    kafka: str, database: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(monkeypatch)
+    model.is_mended = True
+    async with new_log(kafka, topic_prefix) as log:
+        live, customer = await live_loyalty(database), new_customer()
+        await log.append(customer, *(purchase(customer, f"order-{n}") for n in range(ORDERS)))
+
+        async def has_applied() -> bool:
+            return await column(database, live, "SELECT earned FROM members") == [
+                ORDERS * POINTS_A_PURCHASE
+            ]
+
+        async def failed() -> str | None:
+            query = "SELECT report ->> 'reason' FROM upshot.operations WHERE state = 'failed'"
+            found = await column(database, live, query)
+            return str(found[0]) if found else None
+
+        async with reading(log, database, live):
+            await eventually(has_applied, READING_SECONDS)
+            model.is_mended = False
+            rebuilt = await next_loyalty(database)
+            async with reading(log, database, rebuilt), operated(log, database, log.producer):
+                await ask(database, "rebuild", generation=rebuilt.number)
+                reason = await eventually(failed, READING_SECONDS)
+
+        assert f"generation {rebuilt.number} stands still" in reason
+        assert f"/2, which generation {live.number}, the live one, applied: ValueError" in reason
+        assert await column(database, rebuilt, "SELECT count(*) FROM dead_letters") == [0]
