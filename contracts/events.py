@@ -108,16 +108,18 @@ class ProfileChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     profile: Profile
 
 
-class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A fact that this customer no longer holds, since another customer's version won.
 
     Only a version that stands at ``last_offset`` of this customer's partition or before it is
-    withdrawn: a newer one that came meanwhile is compared by itself.
+    withdrawn: a newer one that came meanwhile is compared by itself. ``last_partition`` is set
+    where that is another partition than the record's: the version came over in a merge.
     """
 
     event_id: str
     last_offset: int
     held_by: str
+    last_partition: int | None = None
 
 
 EventData = (

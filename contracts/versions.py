@@ -25,7 +25,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``ordinal`` counts the versions that changed something, from 1. ``occurred_at`` is the instant
     that the standing version claims, ``counted_at`` the one it counts at (never after its place).
     ``revision`` is the definitions revision of the first version, ``offset`` where the last version
-    that changed something stands. ``content`` is kept where versions can follow.
+    that changed something stands, ``partition`` in which one if not the customer's own (it came
+    over in a merge). ``origin`` is the customer who first held it, where that is another one.
+    ``content`` is kept where versions can follow.
     """
 
     ordinal: int
@@ -36,13 +38,16 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     revision: int
     offset: int
     content: bytes | None
+    partition: int | None = None
+    origin: str | None = None
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact that counts, as a model meets it: one version, not deleted, not withdrawn.
 
     ``revision`` is that of the fact's first version, by which every version is judged. ``content``
-    is None only in ``Change.before`` of a fact whose content is not kept.
+    is None only in ``Change.before`` of a fact whose content is not kept. ``origin`` is the
+    customer who first held it, where a merge brought it to another one.
     """
 
     key: FactKey
@@ -52,6 +57,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     occurred_at: datetime
     revision: int
     content: CustomEvent | None
+    origin: str | None = None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -128,7 +134,11 @@ def resolve(
     standing = _content(stored)
     if incoming.occurred_at is None and deletion_changes:
         replaced = msgspec.structs.replace(
-            stored, ordinal=stored.ordinal + 1, deleted_at=deleted_at, offset=offset
+            stored,
+            ordinal=stored.ordinal + 1,
+            deleted_at=deleted_at,
+            offset=offset,
+            partition=None,
         )
         return _replaced(key, incoming, stored, replaced, standing, standing)
     same_time = incoming.occurred_at is None or incoming.occurred_at == stored.occurred_at
@@ -143,15 +153,27 @@ def resolve(
         counted_at=stored.counted_at if claimed is None else min(claimed, at),
         deleted_at=deleted_at,
         offset=offset,
+        partition=None,
         content=codec.encode(content),
     )
     return _replaced(key, incoming, stored, replaced, standing, content)
 
 
-def withdraw(stored: Stored | None, event_id: EventId, *, last_offset: int) -> Change:
-    """Take a fact from a customer who no longer holds it, unless a newer version came meanwhile."""
+def withdraw(
+    stored: Stored | None,
+    event_id: EventId,
+    *,
+    last_offset: int,
+    last_partition: int | None = None,
+) -> Change:
+    """Take a fact from a customer who no longer holds it, unless a newer version came meanwhile.
+
+    Args:
+        last_partition: where ``last_offset`` is one of another partition than the customer's own.
+    """
     key = key_of_event_id(event_id)
-    if stored is None or stored.withdrawn or stored.offset > last_offset:
+    is_another = stored is not None and stored.partition != last_partition
+    if stored is None or stored.withdrawn or is_another or stored.offset > last_offset:
         return Change(
             key=key, event_id=event_id, outcome="stale", before=None, after=None, stored=stored
         )
@@ -193,6 +215,7 @@ def _first(
         revision=revision,
         offset=offset,
         content=codec.encode(content) if kept else None,
+        origin=None if stored is None else stored.origin,
     )
     if deleted_at is not None:
         return Change(
@@ -206,6 +229,7 @@ def _first(
         occurred_at=counted_at,
         revision=revision,
         content=content,
+        origin=now.origin,
     )
     return Change(
         key=key, event_id=event_id, outcome="applied", before=None, after=after, stored=now
@@ -262,4 +286,5 @@ def _fact(
         occurred_at=stored.counted_at,
         revision=stored.revision,
         content=content,
+        origin=stored.origin,
     )

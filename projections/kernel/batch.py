@@ -12,15 +12,12 @@ from typing import Generic, TypeVar
 import msgspec
 
 from contracts import codec
-from contracts.clocks import ClockAdvanced
-from contracts.definitions.catalogue import Snapshot
-from contracts.internal_events import CHAIN_DEPTH_MAX
 from projections.kernel import beside_live, dead_letters, outbox
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel.beside_live import Ended
 from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.errors import CHAIN_TOO_DEEP, InvalidRecordError
+from projections.kernel.errors import AwaitedError, InvalidRecordError
 from projections.kernel.facts import FactsOfBatch
 from projections.kernel.failures import (
     Decision,
@@ -31,11 +28,9 @@ from projections.kernel.failures import (
 )
 from projections.kernel.fold import Fold
 from projections.kernel.joins import Joins
+from projections.kernel.merging import Merges, forward
 from projections.kernel.outbox import OutboxRow, Outputs, source_of
-from projections.kernel.plan import (
-    Plan,
-    Stating,
-)
+from projections.kernel.plan import Plan, Stating
 from projections.kernel.planner import Planner
 from projections.kernel.projection import (
     Asking,
@@ -46,6 +41,7 @@ from projections.kernel.projection import (
     Timed,
 )
 from projections.kernel.records import Decoded, ending_in, record_id
+from projections.kernel.steps import Steps
 from projections.kernel.timers import TIMERS_MAX, Armed, Timers
 from services.runtime import metrics
 from services.runtime.kafka.consumer import Incoming
@@ -89,16 +85,24 @@ class Applier(Generic[W]):
         self._partitions = partitions
         self._working = projection.working_set()
         self._timers = Timers(partition)
+        self._merges = Merges(session, partition, partitions)
         self._feeding = projection if isinstance(projection, Feeding) else None
         self.planner = Planner(
-            projection, session, definitions, timers=self._timers, joins=joins, live=live
+            projection,
+            session,
+            definitions,
+            timers=self._timers,
+            merges=self._merges,
+            joins=joins,
+            live=live,
         )
-        self._last_snapshot = definitions.catalogue.at("", 0)
+        self._steps = Steps(partition, definitions, self._feeding)
 
     def forget(self) -> None:
         """Drop what is held in memory, since the last transaction may not have committed."""
         self._working = self._projection.working_set()
         self._timers.forget()
+        self._merges.forget()
 
     async def next_due(self) -> datetime:
         """Say when the next timer of the log's own clock is due, at the earliest."""
@@ -111,17 +115,22 @@ class Applier(Generic[W]):
         Raises:
             DatabaseUnavailableError, FencedError, HeldError, TooManyDeadLettersError: nothing after
                 the last commit was written; call ``forget`` before anything else.
+            AwaitedError: the first record waits for another partition; nothing was written.
         """
         done: list[Committed] = []
         held, ended = old, beside_live.NONE
         if not self._live:
             ended = await beside_live.ended_among(self._session, self._projection.name, records)
-        for part, ended_here in beside_live.apart(records, ended):
-            if ended_here:
-                await self._one_by_one(done, held, part, ended_here)
-            else:
-                await self._apply(done, held, part)
-            held = done[-1].checkpoint
+        try:
+            for part, ended_here in beside_live.apart(records, ended):
+                if ended_here:
+                    await self._one_by_one(done, held, part, ended_here)
+                else:
+                    await self._apply(done, held, part)
+                held = done[-1].checkpoint
+        except AwaitedError:
+            if not done:
+                raise
         return done
 
     async def _apply(
@@ -186,9 +195,11 @@ class Applier(Generic[W]):
         if plan.stating is not None:
             return await self._state(old, plan, plan.stating)
         with translated():
+            reading, late = await self._merges.late(plan.reading)
+            plan = msgspec.structs.replace(plan, reading=reading)
             facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
             await facts.load(self._session, plan.reading.decoded)
-            steps = [self._step(old.partition, each, facts) for each in plan.reading.decoded]
+            steps = [self._steps.of(each, facts) for each in plan.reading.decoded]
             await self._load(steps, plan)
             outputs = self._outputs(old)
             fold = Fold(
@@ -202,11 +213,16 @@ class Applier(Generic[W]):
                 feeding=self._feeding,
             )
             fold.run(steps)
+            for forwarded in await forward(self._session, self._projection, late):
+                outputs.put(forwarded)
+            merge = reading.merge
             few = len(steps) + len(plan.due) + len(plan.joining) <= ONE_TRIP_MAX
-            async with checkpoints.moving(self._session, old, in_one=few):
-                committed = await self._write(old, fold.checkpoint(), facts, outputs)
-                await dead_letters.end(self._session, old.partition, plan.reading.ended)
+            async with checkpoints.moving(self._session, old, in_one=few and merge is None):
+                committed = await self._write(old, fold.checkpoint(), facts, outputs, merge)
+                await dead_letters.end(self._session, old.partition, reading.ended)
         self._timers.settle()
+        if merge is not None:
+            self.forget()
         return committed
 
     async def _state(self, old: Checkpoint, plan: Plan, stating: Stating) -> Committed:
@@ -256,40 +272,13 @@ class Applier(Generic[W]):
             live=self._live,
         )
 
-    def _step(self, partition: int, decoded: Decoded, facts: FactsOfBatch) -> Step | None:
-        """Make a record's step; None of one that sets a clock or is an outcome of our own."""
-        if isinstance(decoded.data, ClockAdvanced):
-            return None
-        if self._feeding is not None and decoded.record.type in self._feeding.kinds:
-            return None
-        record, revision = decoded.record, decoded.revision
-        if isinstance(record.chaindepth, int) and record.chaindepth > CHAIN_DEPTH_MAX:
-            raise InvalidRecordError(CHAIN_TOO_DEEP, f"{record.chaindepth} links")
-        change = facts.change(decoded)
-        snapshot = self._last_snapshot
-        if snapshot.revision != revision or snapshot.workspace != record.workspace:
-            snapshot = self._snapshot(record.workspace, revision)
-        judged = snapshot
-        if change is not None and change.stored is not None and change.stored.revision != revision:
-            judged = self._definitions.catalogue.at(record.workspace, change.stored.revision)
-        return Step(
-            partition=partition,
-            offset=decoded.offset,
-            at=decoded.at,
-            time=decoded.time,
-            record=record,
-            data=decoded.data,
-            snapshot=snapshot,
-            change=change,
-            judged=judged,
-        )
-
-    def _snapshot(self, workspace: str, revision: int) -> Snapshot:
-        self._last_snapshot = self._definitions.catalogue.at(workspace, revision)
-        return self._last_snapshot
-
     async def _write(
-        self, old: Checkpoint, new: Checkpoint, facts: FactsOfBatch, outputs: Outputs
+        self,
+        old: Checkpoint,
+        new: Checkpoint,
+        facts: FactsOfBatch,
+        outputs: Outputs,
+        merge: Decoded | None,
     ) -> Committed:
         """Write inside the transaction; the checkpoint goes first so that a zombie changes nothing.
 
@@ -302,6 +291,10 @@ class Applier(Generic[W]):
         await self._timers.write(self._session)
         for output in await self._projection.write(self._session, self._working, live=self._live):
             outputs.put(output)
+        if merge is not None:
+            catalogue = self._definitions.catalogue
+            for output in await self._merges.apply(self._projection, merge, catalogue.at):
+                outputs.put(output)
         if outputs.count > known:
             before, moved = moved, _after_outputs(new, outputs.count)
             await checkpoints.move(self._session, before, moved)

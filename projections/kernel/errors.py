@@ -33,6 +33,10 @@ class UnlikeLiveError(Exception):
     """A silent generation cannot apply what the live one applied; mend the model, or drop it."""
 
 
+class AwaitedError(Exception):
+    """This record waits for an earlier one of another partition, which is on its way."""
+
+
 class DivergedError(Exception):
     """The log is not the one this read model was made from; rebuild it or restore the log."""
 

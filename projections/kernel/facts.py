@@ -15,6 +15,7 @@ from contracts.clocks import ClockAdvanced
 from contracts.events import CustomEvent, EventWithdrawn, ProfileChanged
 from contracts.identifiers import EventId, FactKey, key_of_event_id
 from contracts.internal_events import InternalEvent
+from contracts.merges import CustomerMerged
 from contracts.requests import AdjustRequested, JoinRequested
 from contracts.versions import Change, Stored, resolve, withdraw
 from projections.kernel import binary
@@ -35,13 +36,19 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     revision: int
     offset: int
     content: str | None
+    partition: int | None
+    origin: bytes | None
 
 
-_LOAD: LiteralString = """
-SELECT f.workspace, uuid_send(f.customer), uuid_send(f.fact), f.ordinal, f.occurred_at,
-    f.counted_at, f.deleted_at, f.withdrawn, f.revision, f.record_offset, f.content
+FACT_COLUMNS: LiteralString = """
+    f.workspace, uuid_send(f.customer), uuid_send(f.fact), f.ordinal, f.occurred_at, f.counted_at,
+    f.deleted_at, f.withdrawn, f.revision, f.record_offset, f.content, f.partition,
+    uuid_send(f.origins[1])"""
+"""What ``fact_of`` reads, of ``facts f``."""
+_LOAD: LiteralString = f"""
+SELECT {FACT_COLUMNS}
 FROM unnest(%s, %s, %s) AS k (workspace, customer, fact)
-JOIN facts f USING (workspace, customer, fact)"""
+JOIN facts f USING (workspace, customer, fact)"""  # noqa: S608 - literals
 _FACTS = Table(
     "facts",
     "customer uuid, fact uuid, ordinal integer, occurred_at timestamptz, counted_at timestamptz,"
@@ -51,11 +58,11 @@ _FACTS = Table(
 _UPDATE: LiteralString = """
 UPDATE facts f SET ordinal = n.ordinal, occurred_at = n.occurred_at, counted_at = n.counted_at,
     deleted_at = n.deleted_at, withdrawn = n.withdrawn, revision = n.revision,
-    record_offset = n.record_offset, content = n.content
+    record_offset = n.record_offset, content = n.content, partition = n.partition
 FROM unnest(%s, %s, %s, %s::int[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],
-    %s::bool[], %s, %s, %s::text[])
+    %s::bool[], %s, %s, %s::text[], %s::int[])
     AS n (workspace, customer, fact, ordinal, occurred_at, counted_at, deleted_at, withdrawn,
-        revision, record_offset, content)
+        revision, record_offset, content, partition)
 WHERE f.workspace = n.workspace AND f.customer = n.customer AND f.fact = n.fact"""
 
 _COLUMNS = 11
@@ -78,19 +85,9 @@ class FactsOfBatch:
         if not wanted:
             return
         for found in await (await session.execute(_LOAD, _keys(wanted))).fetchall():
-            row = msgspec.convert(found, _Row)
-            place = (row.workspace, binary.customer_id(row.customer), FactKey(row.fact))
+            place, stored = fact_of(found)
             self._existing.add(place)
-            self._stored[place] = Stored(
-                ordinal=row.ordinal,
-                occurred_at=row.occurred_at,
-                counted_at=row.counted_at,
-                deleted_at=row.deleted_at,
-                withdrawn=row.withdrawn,
-                revision=row.revision,
-                offset=row.offset,
-                content=None if row.content is None else row.content.encode(),
-            )
+            self._stored[place] = stored
 
     def change(self, decoded: Decoded) -> Change | None:
         """Resolve what a record does to its fact; None where it is about none."""
@@ -109,14 +106,15 @@ class FactsOfBatch:
                     keeps_content=self._keeps_content,
                 )
             case EventWithdrawn():
-                change = withdraw(stored, EventId(event.event_id), last_offset=event.last_offset)
-            case (
-                ProfileChanged()
-                | AdjustRequested()
-                | JoinRequested()
-                | InternalEvent()
-                | ClockAdvanced()
-            ):
+                change = withdraw(
+                    stored,
+                    EventId(event.event_id),
+                    last_offset=event.last_offset,
+                    last_partition=event.last_partition,
+                )
+            case ProfileChanged() | AdjustRequested() | JoinRequested() | InternalEvent():
+                return None
+            case ClockAdvanced() | CustomerMerged():
                 return None
         if place is not None and change.stored is not None and change.stored is not stored:
             self._stored[place] = self._changed[place] = change.stored
@@ -131,6 +129,24 @@ class FactsOfBatch:
             known = [(p, s) for p, s in self._changed.items() if p in existing]
             if known:
                 await session.execute(_UPDATE, _columns(known))
+
+
+def fact_of(found: Sequence[object]) -> tuple[FactPlace, Stored]:
+    """Read what is stored of a fact from the columns of ``FACT_COLUMNS``."""
+    row = msgspec.convert(tuple(found), _Row)
+    stored = Stored(
+        ordinal=row.ordinal,
+        occurred_at=row.occurred_at,
+        counted_at=row.counted_at,
+        deleted_at=row.deleted_at,
+        withdrawn=row.withdrawn,
+        revision=row.revision,
+        offset=row.offset,
+        content=None if row.content is None else row.content.encode(),
+        partition=row.partition,
+        origin=None if row.origin is None else binary.customer_id(row.origin),
+    )
+    return (row.workspace, binary.customer_id(row.customer), FactKey(row.fact)), stored
 
 
 def _spell(place: FactPlace, stored: Stored) -> bytes:
@@ -170,4 +186,5 @@ def _columns(changed: Sequence[tuple[FactPlace, Stored]]) -> tuple[object, ...]:
         binary.bigints(each.revision for each in stored),
         binary.bigints(each.offset for each in stored),
         [None if each.content is None else each.content.decode() for each in stored],
+        [each.partition for each in stored],
     )

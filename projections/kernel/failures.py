@@ -9,6 +9,7 @@ from enum import Enum
 from projections.kernel.errors import (
     CHAIN_TOO_DEEP,
     AheadOfLiveError,
+    AwaitedError,
     DivergedError,
     FencedError,
     HeldError,
@@ -55,7 +56,7 @@ def decide(error: Exception) -> Decision:
             return Decision.RETRY
         case FencedError():
             return Decision.RECLAIM
-        case HeldError() | SwappedError() | AheadOfLiveError():
+        case HeldError() | SwappedError() | AheadOfLiveError() | AwaitedError():
             return Decision.WAIT
         case (
             DivergedError()

@@ -14,7 +14,7 @@ from contracts import codec
 from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER, CloudEvent, spell_sequence
 from contracts.internal_events import INTERNAL_KINDS
 from contracts.partitioner import partition_of
-from contracts.topics import OUTPUT_MAX_BYTES
+from contracts.topics import CUSTOMER_EVENTS, OUTPUT_MAX_BYTES
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.ports import LogAppender, LogReader
 from projections.kernel.projection import Output, RawOutput
@@ -25,6 +25,12 @@ APPEND_SECONDS = 10.0
 """How long one append of the relay may take before it is tried again."""
 SCAN_RECORDS_MAX = 5_000
 """Records read at once while looking for what a killed relay had appended."""
+
+
+class Forwarded(msgspec.Struct, frozen=True, gc=False):
+    """A record that is appended once more, as it is, for the customer that is its subject now."""
+
+    record: CloudEvent
 
 
 class Relayed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -98,7 +104,7 @@ class Outputs:
         """How many records are kept."""
         return len(self._relayed)
 
-    def put(self, output: Output | RawOutput) -> None:
+    def put(self, output: Output | RawOutput | Forwarded) -> None:
         """Encode an output after those before it.
 
         Raises:
@@ -116,7 +122,9 @@ class Outputs:
         """Return all of them as an outbox row holds them."""
         return encode_relayed(self._relayed)
 
-    def _encode(self, output: Output | RawOutput, sequence: int) -> Relayed:
+    def _encode(self, output: Output | RawOutput | Forwarded, sequence: int) -> Relayed:
+        if isinstance(output, Forwarded):
+            return self._again(output.record, sequence)
         key = output.customer.encode()
         if isinstance(output, RawOutput):
             return Relayed(output.topic, output.partition, sequence, key, output.value, is_raw=True)
@@ -125,6 +133,14 @@ class Outputs:
         return Relayed(
             output.topic, target, sequence, key, codec.encode(self._event(output, sequence))
         )
+
+    def _again(self, record: CloudEvent, sequence: int) -> Relayed:
+        key = record.subject.encode()
+        target = partition_of(key, self._partitions)
+        placed = msgspec.structs.replace(
+            record, source=self._source, sequence=spell_sequence(sequence)
+        )
+        return Relayed(CUSTOMER_EVENTS, target, sequence, key, codec.encode(placed))
 
     def _event(self, output: Output, sequence: int) -> CloudEvent:
         cause = output.cause

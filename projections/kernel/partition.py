@@ -20,7 +20,7 @@ from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel.batch import Applier, Committed, record_id
 from projections.kernel.checkpoint import Checkpoint
-from projections.kernel.errors import DivergedError, HeldError
+from projections.kernel.errors import AwaitedError, DivergedError, HeldError
 from projections.kernel.failures import Decision, decide
 from projections.kernel.joins import Joins
 from projections.kernel.outbox import OutboxRow, Relay
@@ -258,7 +258,10 @@ class PartitionOwner(Generic[W]):
         records: list[Incoming],
         relay: "_RelayTask",
     ) -> tuple[Checkpoint, list[Incoming]]:
-        """Apply the records before the hold of an operator; answer those that are held back."""
+        """Apply the records before the hold of an operator; answer those that are held back.
+
+        One that waits for another partition is held back too, with those after it.
+        """
         now = records
         if held.hold_at is not None:
             now = [each for each in records if each.offset < held.hold_at]
@@ -269,10 +272,12 @@ class PartitionOwner(Generic[W]):
         except HeldError:
             applier.forget()
             return held, records
+        except AwaitedError:
+            return held, records
         for commit in commits:
             await self._after(held, commit, relay)
             held = commit.checkpoint
-        return held, records[len(now) :]
+        return held, records[held.next_offset - records[0].offset :]
 
     async def _present_hold(self, session: Session, held: Checkpoint) -> Checkpoint:
         """Look after a while where the generation is held, if it still is.

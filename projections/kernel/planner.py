@@ -10,6 +10,7 @@ from projections.kernel.checkpoint import Checkpoint
 from projections.kernel.dead_letters import read_open
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.joins import Joining, Joins
+from projections.kernel.merging import Merges, taken_alone
 from projections.kernel.plan import (
     AskedRevisions,
     Plan,
@@ -37,6 +38,7 @@ class Planner(Generic[W]):
         definitions: Definitions,
         *,
         timers: Timers,
+        merges: Merges,
         joins: Joins | None,
         live: bool,
     ) -> None:
@@ -44,6 +46,7 @@ class Planner(Generic[W]):
         self._session = session
         self._definitions = definitions
         self._timers = timers
+        self._merges = merges
         self._live = live
         self.joins = joins
         self._asked = AskedRevisions(projection) if isinstance(projection, Asking) else None
@@ -52,6 +55,11 @@ class Planner(Generic[W]):
     async def plan(self, old: Checkpoint, records: Sequence[Incoming], timers_max: int) -> Plan:
         """Decide what one transaction takes, and read the timers and memberships in it."""
         reading = await read_open(self._session, self._name, old, records)
+        count = taken_alone(reading, old.next_offset)
+        if count is not None:
+            records = records[:count]
+            reading = await read_open(self._session, self._name, old, records)
+            reading = await self._merges.ready(reading)
         for workspace, revision in reading.checkpoint.progress.revisions.items():
             await self._definitions.wait_for(workspace, revision)
         if self._feeding is not None and self._live:

@@ -15,6 +15,7 @@ from contracts.cloudevent import CloudEvent
 from contracts.definitions.catalogue import Catalogue, Snapshot
 from contracts.events import EventData
 from contracts.memberships import MembershipChanged
+from contracts.merges import CustomerMerged
 from contracts.versions import Change
 from projections.kernel.timers import Timer
 from services.runtime.postgres import Session
@@ -72,6 +73,42 @@ class Joined(Moment, frozen=True, kw_only=True, gc=False):
 
     change: MembershipChanged
     is_late: bool
+
+
+class Doubled(msgspec.Struct, frozen=True, gc=False):
+    """A fact that stands at both customers of a merge: what it caused at the merged one goes.
+
+    ``judged`` are the definitions that judge it.
+    """
+
+    change: Change
+    judged: Snapshot
+
+
+class TakeOver(Moment, frozen=True, kw_only=True, gc=False):
+    """What a closed customer had comes to the record's subject: the survivor, or its heir.
+
+    ``doubled`` is in the order of the merged customer's log.
+    """
+
+    told: CustomerMerged
+    doubled: tuple[Doubled, ...] = ()
+
+    @property
+    def merged(self) -> str:
+        """The closed customer."""
+        return self.told.merged
+
+
+class Late(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is told of a closed customer: ``record`` as it will stand for the survivor, its subject.
+
+    ``told`` is what it says; what is sealed in it was sealed for ``customer``, the closed one.
+    """
+
+    record: CloudEvent
+    told: EventData | CustomerMerged
+    customer: str
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -173,6 +210,31 @@ class Projection(Protocol[W]):
 
     async def verify(self, session: Session) -> list[str]:
         """Check the read model's own laws; answer a sentence for each that is broken."""
+        ...
+
+
+@runtime_checkable
+class Merging(Protocol):
+    """What the kernel asks besides of a projection whose rows go over in a merge."""
+
+    async def take_over(self, session: Session, taking: TakeOver) -> Sequence[Output]:
+        """Hand the merged customer's rows to the record's subject, inside the kernel's transaction.
+
+        Nothing else is applied in it, and the working set is dropped after it. Each row keeps where
+        it came from (``origins``).
+        """
+        ...
+
+
+@runtime_checkable
+class Forwarding(Protocol):
+    """What the kernel asks besides of the one projection that passes late records on."""
+
+    async def seal_anew(self, session: Session, late: Sequence[Late]) -> Sequence[msgspec.Raw]:
+        """Answer the data of each record, with what is sealed in it sealed for the new subject.
+
+        What it raises makes the record a dead letter.
+        """
         ...
 
 

@@ -27,6 +27,7 @@ from contracts.events import (
 )
 from contracts.identifiers import FactKey, derived_id, key_of_event_id
 from contracts.internal_events import INTERNAL_KINDS, InternalEvent
+from contracts.merges import CUSTOMER_MERGED, CustomerMerged
 from contracts.places import parse_position
 from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded
 from contracts.requests import (
@@ -42,10 +43,15 @@ from services.runtime.kafka.consumer import Incoming
 
 T = TypeVar("T")
 
-_internal: msgspec.json.Decoder[EventData | ClockAdvanced] = codec.decoder(InternalEvent)
-_decoders: dict[str, msgspec.json.Decoder[EventData | ClockAdvanced]] = {
+RecordData = EventData | ClockAdvanced | CustomerMerged
+"""What a record that concerns projections says; only ``EventData`` is put to models."""
+
+_internal: msgspec.json.Decoder[RecordData] = codec.decoder(InternalEvent)
+_merged: msgspec.json.Decoder[RecordData] = codec.decoder(CustomerMerged)
+_decoders: dict[str, msgspec.json.Decoder[RecordData]] = {
     **dict.fromkeys(INTERNAL_KINDS, _internal),
     CLOCK_ADVANCED: codec.decoder(ClockAdvanced),
+    CUSTOMER_MERGED: _merged,
     CUSTOM_EVENT: codec.decoder(CustomEvent),
     PROFILE_CHANGED: codec.decoder(ProfileChanged),
     EVENT_WITHDRAWN: codec.decoder(EventWithdrawn),
@@ -72,7 +78,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     at: datetime
     revision: int
     record: CloudEvent
-    data: EventData | ClockAdvanced
+    data: RecordData
     fact: FactPlace | None
 
 
@@ -102,14 +108,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as read: what concerns projections, and where the checkpoint stands after it.
 
     ``times`` has the offsets where logical time moved and to what, ``stamps`` those where a
-    workspace's definitions did. ``asked`` are the records that would end a dead letter of this
-    projection, ``ended`` those of them that do, since it stands open in ``letters``.
+    workspace's definitions did, ``merge`` is the first merge of customers. ``asked`` are the
+    records that would end a dead letter of this projection, ``ended`` those of them that do, since
+    it stands open in ``letters``.
     """
 
     checkpoint: Checkpoint
     decoded: list[Decoded]
     times: list[tuple[int, datetime]]
     stamps: list[tuple[int, str, int]]
+    merge: Decoded | None = None
     letters: Letters = NOBODYS
     asked: Sequence[Ending] = ()
     ended: Sequence[Ending] = ()
@@ -124,6 +132,7 @@ def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters) -> Read
     decoded: list[Decoded] = []
     times: list[tuple[int, datetime]] = []
     stamps: list[tuple[int, str, int]] = []
+    merge: Decoded | None = None
     asked: list[Ending] = []
     ended: dict[LetterPlace, Ending] = {}
     for incoming in records:
@@ -155,6 +164,7 @@ def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters) -> Read
                 )
             fact = _fact_of(record, event)
             decoded.append(Decoded(incoming.offset, time, at, revision, record, event, fact))
+            merge = decoded[-1] if merge is None and decoder is _merged else merge
     after = msgspec.structs.replace(
         old,
         next_offset=records[-1].offset + 1,
@@ -170,6 +180,7 @@ def read(old: Checkpoint, records: Sequence[Incoming], letters: Letters) -> Read
         decoded=decoded,
         times=times,
         stamps=stamps,
+        merge=merge,
         letters=letters,
         asked=asked,
         ended=[*ended.values()],
@@ -217,7 +228,7 @@ def _stands_twice(record: CloudEvent, sources: dict[str, int]) -> bool:
     return False
 
 
-def _fact_of(record: CloudEvent, event: EventData | ClockAdvanced) -> FactPlace | None:
+def _fact_of(record: CloudEvent, event: RecordData) -> FactPlace | None:
     match event:
         case CustomEvent():
             if event.identified is None:
@@ -225,13 +236,9 @@ def _fact_of(record: CloudEvent, event: EventData | ClockAdvanced) -> FactPlace 
             return record.workspace, record.subject, key_of_event_id(event.event_id)
         case EventWithdrawn():
             return record.workspace, record.subject, key_of_event_id(event.event_id)
-        case (
-            ProfileChanged()
-            | AdjustRequested()
-            | JoinRequested()
-            | InternalEvent()
-            | ClockAdvanced()
-        ):
+        case ProfileChanged() | AdjustRequested() | JoinRequested() | InternalEvent():
+            return None
+        case ClockAdvanced() | CustomerMerged():
             return None
 
 

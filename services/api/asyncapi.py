@@ -28,6 +28,7 @@ from contracts.events import (
     ProfileChanged,
 )
 from contracts.memberships import MEMBERSHIP_CHANGED, MembershipChanged
+from contracts.merges import CUSTOMER_MERGED, CustomerMerged
 from contracts.redrives import DEAD_LETTER_DISCARDED, DeadLetterDiscarded
 from contracts.requests import (
     ADJUST_REQUESTED,
@@ -75,6 +76,7 @@ RECORDS: Final[tuple[tuple[str, str, type[msgspec.Struct]], ...]] = (
     (CUSTOMER_EVENTS, CUSTOM_EVENT, CustomEvent),
     (CUSTOMER_EVENTS, PROFILE_CHANGED, ProfileChanged),
     (CUSTOMER_EVENTS, EVENT_WITHDRAWN, EventWithdrawn),
+    (CUSTOMER_EVENTS, CUSTOMER_MERGED, CustomerMerged),
     (CUSTOMER_EVENTS, ADJUST_REQUESTED, AdjustRequested),
     (CUSTOMER_EVENTS, JOIN_REQUESTED, JoinRequested),
     (CUSTOMER_EVENTS, CLOCK_TICKED, ClockTicked),

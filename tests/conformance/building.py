@@ -15,6 +15,7 @@ from projections.kernel import checkpoint as checkpoints
 from projections.kernel import generations
 from projections.kernel.batch import Applier, Committed
 from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.errors import AwaitedError
 from projections.kernel.generations import Generation
 from projections.kernel.outbox import Relayed
 from projections.kernel.partition import prefer_key_lookups
@@ -94,18 +95,28 @@ class Build(Generic[W]):
 
         With ``order``, partitions take turns at random and batches have random sizes.
         """
+        held_back: set[int] = set()
         while waiting := self.pending(log):
-            partition = order.choice(sorted(waiting)) if order else min(waiting)
+            able = sorted(set(waiting) - held_back)
+            assert able, "every partition waits for another one"
+            partition = order.choice(able) if order else able[0]
             records = waiting[partition]
             size = order.randint(1, len(records)) if order else batch or len(records)
-            await self.apply(partition, records[:size])
+            try:
+                await self.apply(partition, records[:size])
+                held_back.clear()
+            except AwaitedError:
+                held_back.add(partition)
 
     async def live(self, log: Log, order: random.Random) -> None:
         """Apply a log as the live generation: what it puts out is appended to the log."""
         while waiting := self.pending(log):
             partition = order.choice(sorted(waiting))
             records = waiting[partition]
-            commits = await self.apply(partition, records[: order.randint(1, len(records))])
+            try:
+                commits = await self.apply(partition, records[: order.randint(1, len(records))])
+            except AwaitedError:
+                continue
             for relayed in relayed_by(commits):
                 if relayed.topic == "customer.events":
                     log.append(relayed.key, relayed.value, partition=relayed.target)

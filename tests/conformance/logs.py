@@ -18,7 +18,9 @@ from contracts.events import (
 )
 from contracts.identifiers import derived_id
 from contracts.internal_events import InternalEvent
+from contracts.merges import CUSTOMER_MERGED, CustomerMerged
 from contracts.partitioner import partition_of
+from contracts.places import Position
 from contracts.requests import (
     ADJUST_REQUESTED,
     JOIN_REQUESTED,
@@ -26,6 +28,7 @@ from contracts.requests import (
     JoinRequested,
     request_id,
 )
+from contracts.topics import CUSTOMER_EVENTS
 from services.runtime.kafka.consumer import Incoming
 
 WORKSPACE = "demo"
@@ -90,6 +93,30 @@ class Log:
         )
         for partition in self.partitions:
             self.append(b"clock", codec.encode(record), partition=partition)
+
+    def merge(self, merged: str, survivor: str, *, closed_at: Incoming | None = None) -> Incoming:
+        """Append one of the two records of a merge; ``closed_at`` is the other one."""
+        self.now += timedelta(milliseconds=1)
+        told = CustomerMerged(
+            merged=merged,
+            survivor=survivor,
+            closed_at=None
+            if closed_at is None
+            else str(Position(CUSTOMER_EVENTS, closed_at.partition, closed_at.offset)),
+        )
+        subject = merged if closed_at is None else survivor
+        record = CloudEvent(
+            id=derived_id("merge_", merged, survivor, subject),
+            source="api",
+            type=CUSTOMER_MERGED,
+            subject=subject,
+            time=self.now,
+            workspace=WORKSPACE,
+            recordedtime=self.now,
+            definitionsrevision=0,
+            data=codec.raw(told),
+        )
+        return self.append(subject.encode(), codec.encode(record))
 
     def append(self, key: bytes, value: bytes, *, partition: int | None = None) -> Incoming:
         """Append bytes as they are."""

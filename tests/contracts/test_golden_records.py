@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from contracts import administration, codec, effects, events, redrives, requests
+from contracts import administration, codec, effects, events, merges, redrives, requests
 from contracts.profiles import same_json
 from projections.kernel.dead_letters import DEAD_LETTER, DeadLetterData
 
@@ -20,6 +20,7 @@ DATA_OF: dict[str, type[msgspec.Struct]] = {
     events.CUSTOM_EVENT: events.CustomEvent,
     events.PROFILE_CHANGED: events.ProfileChanged,
     events.EVENT_WITHDRAWN: events.EventWithdrawn,
+    merges.CUSTOMER_MERGED: merges.CustomerMerged,
     requests.ADJUST_REQUESTED: requests.AdjustRequested,
     requests.JOIN_REQUESTED: requests.JoinRequested,
     administration.DEFINITION_CHANGED: administration.DefinitionChanged,

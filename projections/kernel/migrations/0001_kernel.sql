@@ -26,15 +26,32 @@ CREATE TABLE facts (
     revision bigint NOT NULL,
     record_offset bigint NOT NULL,
     content text,
+    partition integer,           -- of record_offset; null: the customer's own
+    origins uuid[],              -- customers that it came from by merges, the last one last
     CONSTRAINT facts_have_one_row_a_customer PRIMARY KEY (workspace, customer, fact)
 );
+
+-- Customers that were merged into others, and whether what they had was taken over.
+CREATE TABLE closed (
+    workspace text NOT NULL,
+    customer uuid NOT NULL,
+    survivor uuid NOT NULL,
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    revision bigint NOT NULL,    -- of the definitions in force there
+    taken_by uuid,               -- the survivor, or whom that one was merged into meanwhile
+    taken_partition integer,
+    taken_offset bigint,
+    CONSTRAINT closed_has_one_row_a_customer PRIMARY KEY (workspace, customer)
+);
+CREATE INDEX closed_by_partition ON closed (partition);
 
 CREATE TABLE timers (
     workspace text NOT NULL,
     customer uuid NOT NULL,
     kind text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
-    partition integer NOT NULL,
+    partition integer NOT NULL,  -- below zero: of a closed customer, set aside
     clock text NOT NULL,         -- the workspace of a test clock; empty: the log's append times
     due timestamptz NOT NULL,
     correlation text NOT NULL,   -- of the chain that set it
