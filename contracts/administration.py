@@ -31,7 +31,8 @@ class DefinitionChanged(msgspec.Struct, frozen=True, kw_only=True):
 class OperationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An operator's request to a projection; ``operation`` is the id that the outcome names.
 
-    ``letters`` are the ids of the dead letters to redrive or discard.
+    ``letters`` are the ids of the dead letters to redrive or discard. ``emit_difference`` lets a
+    promote or rollback put out what differs rather than refuse.
     """
 
     operation: str
@@ -40,6 +41,7 @@ class OperationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_default
     requested_by: str
     generation: int | None = None
     letters: tuple[str, ...] = ()
+    emit_difference: bool = False
 
 
 class OperationEnded(msgspec.Struct, frozen=True, kw_only=True):

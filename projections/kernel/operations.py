@@ -8,30 +8,29 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import LiteralString
 
 import msgspec
 import structlog
-from msgspec import UNSET, UnsetType
 
 from contracts import codec
 from contracts.administration import (
     OPERATION_ENDED,
-    OPERATION_REQUESTED,
     OperationEnded,
-    OperationRequested,
-    OperationVerb,
 )
 from contracts.cloudevent import CloudEvent
 from contracts.identifiers import derived_id
 from contracts.topics import CUSTOMER_EVENTS, OPERATIONS
-from projections.kernel import generations
+from projections.kernel import generations, requested
 from projections.kernel.compare import CompareTimeoutError, compare
+from projections.kernel.differences import Differences
 from projections.kernel.generations import Generation
 from projections.kernel.holds import offsets_of, release
 from projections.kernel.promotion import PromotionRefusedError, promote
 from projections.kernel.redrive import end_letters
+from projections.kernel.requested import Progress, Running, begin
 from services.runtime.kafka.consumer import Consumer
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.kafka.producer import Outgoing, Producer
@@ -61,27 +60,6 @@ class RequestRefusedError(Exception):
     """The request cannot be carried out as things stand; the message says what to do."""
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation being carried out.
-
-    ``generation`` is the one it made or names, ``letters`` are the dead letters that it names.
-    """
-
-    id: str
-    verb: OperationVerb
-    generation: int | None
-    letters: tuple[str, ...]
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operation is about, and how far it is, in records of all partitions."""
-
-    generation: int | None = None
-    letters: tuple[str, ...] | UnsetType = UNSET
-    applied_records: int = 0
-    total_records: int = 0
-
-
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The projection whose operations these are."""
 
@@ -90,50 +68,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     migrations: Path
     verify: Callable[[Session], Awaitable[list[str]]]
+    differences: Differences | None = None
 
 
-_BEGIN: LiteralString = """
-INSERT INTO upshot.operations AS o
-    (id, projection, verb, requested_by, requested_at, state, progress)
-VALUES (%s, %s, %s, %s, %s, 'running', %s::jsonb)
-ON CONFLICT ON CONSTRAINT operations_have_an_id
-DO UPDATE SET state = 'running', progress = excluded.progress WHERE o.state = 'requested'"""
-_RUNNING: LiteralString = """
-SELECT id, verb, progress::text FROM upshot.operations
-WHERE projection = %s AND state = 'running' ORDER BY requested_at, id"""
 _OVERLOOKED: LiteralString = """
 SELECT count(*) FROM upshot.operations WHERE projection = %s AND state = 'requested'
     AND requested_at < now() - make_interval(secs => %s)"""
-_PROGRESS: LiteralString = "UPDATE upshot.operations SET progress = %s::jsonb WHERE id = %s"
 _END: LiteralString = """
 UPDATE upshot.operations SET state = %s, report = %s::jsonb, ended_at = %s
 WHERE id = %s AND state = 'running'"""
 _LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
 _LOCK_HOLDS: LiteralString = "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))"
-
-_decode_request = codec.decoder(OperationRequested).decode
-
-
-async def begin(session: Session, projection: str, value: bytes) -> None:
-    """Take a record of ``operations``: a request to this projection is running from now on."""
-    record = codec.decode_record(value)
-    if record.type != OPERATION_REQUESTED:
-        return
-    request = _decode_request(record.data)
-    if request.projection != projection:
-        return
-    with translated():
-        await session.execute(
-            _BEGIN,
-            (
-                request.operation,
-                projection,
-                request.verb,
-                request.requested_by,
-                record.recordedtime,
-                _json(Progress(generation=request.generation, letters=request.letters or UNSET)),
-            ),
-        )
 
 
 class Operator:
@@ -153,17 +98,9 @@ class Operator:
     async def look(self, session: Session) -> None:
         """Take up what is running and in nobody's hands."""
         self._tasks = {each: task for each, task in self._tasks.items() if not task.done()}
-        with translated():
-            rows = await (await session.execute(_RUNNING, (self._target.projection,))).fetchall()
+        found = await requested.running(session, self._target.projection)
         await self._take_overlooked(session)
-        for row in rows:
-            about = msgspec.json.decode(row[2], type=Progress)
-            running = Running(
-                id=row[0],
-                verb=row[1],
-                generation=about.generation,
-                letters=() if about.letters is UNSET else about.letters,
-            )
+        for running in found:
             if running.id not in self._tasks:
                 self._tasks[running.id] = asyncio.create_task(self._take_up(running))
 
@@ -244,7 +181,7 @@ class Operator:
                 migrations=target.migrations,
             )
             number = made.number
-            await self._note(session, running, Progress(generation=number))
+            await requested.note(session, running.id, Progress(generation=number))
         consumer = Consumer(self._kafka, CUSTOMER_EVENTS, prefix=self._prefix)
         await consumer.assign(dict.fromkeys(range(target.partitions), 0))
         try:
@@ -273,7 +210,7 @@ class Operator:
                 applied_records=sum(offsets.values()),
                 total_records=sum(ends.values()),
             )
-            await self._note(session, running, progress)
+            await requested.note(session, running.id, progress)
             if all(offsets[partition] >= end for partition, end in goal.items()):
                 if time.monotonic() - goal_at < FOLLOWING_SECONDS:
                     return codec.encode(progress)
@@ -290,7 +227,12 @@ class Operator:
             number = await generations.last_retired(session, projection)
             if number is None:
                 raise RequestRefusedError(f"{projection} has no generation that was live before")
-        return await self._beside_live(session, await self._find(session, number), promote)
+        work = partial(
+            promote,
+            differences=self._target.differences,
+            emit_difference=running.emit_difference,
+        )
+        return await self._beside_live(session, await self._find(session, number), work)
 
     async def _beside_live(
         self,
@@ -360,9 +302,6 @@ class Operator:
             f"{name} has no generation {number}: `upshot projections` lists those that stand"
         )
 
-    async def _note(self, session: Session, running: Running, progress: Progress) -> None:
-        await session.execute(_PROGRESS, (_json(progress), running.id))
-
     async def _end(self, session: Session, running: Running, state: str, report: bytes) -> None:
         ended_at = datetime.now(tz=UTC)
         outcome = OperationEnded(
@@ -394,7 +333,3 @@ async def _lock(session: Session, operation: str) -> bool:
     """Take an operation into this session's hands, until the session closes."""
     row = await (await session.execute(_LOCK, (operation,))).fetchone()
     return row is not None and bool(row[0])
-
-
-def _json(progress: Progress) -> str:
-    return msgspec.json.encode(progress).decode()

@@ -15,6 +15,7 @@ import msgspec
 from psycopg import sql
 
 from projections.kernel.compare import Comparison, compare
+from projections.kernel.differences import Differences, Emission
 from projections.kernel.generations import Generation
 from projections.kernel.holds import ends_of, has_passed, hold_at, hold_here, release
 from services.runtime.postgres import Session
@@ -29,11 +30,15 @@ class PromotionRefusedError(Exception):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """What was promoted: generations by number, and where in each partition they changed places."""
+    """What was promoted: generations by number, and where in each partition they changed places.
+
+    ``emitted_outputs`` were put out since what outputs describe differed.
+    """
 
     live_generation: int
     retired_generation: int
     offsets: dict[str, int]
+    emitted_outputs: int = 0
 
 
 _PENDING: LiteralString = "SELECT count(*) FROM {}"
@@ -55,27 +60,44 @@ WHERE projection = %s AND generation = %s AND state = 'building'"""
 
 
 async def promote(
-    reading: Session, steering: Session, live: Generation, candidate: Generation
+    reading: Session,
+    steering: Session,
+    live: Generation,
+    candidate: Generation,
+    *,
+    differences: Differences | None,
+    emit_difference: bool = False,
 ) -> Promotion:
-    """Make ``candidate`` live if it believes what the live generation believes.
+    """Make ``candidate`` live if outputs describe what it believes, or shall by then.
 
     Equal at one place, equal for ever: both are functions of the same log. So the comparison does
-    not stop the live one, and only the change of hands does.
+    not stop the live one, and only the change of hands does, with what it takes to tell the rest.
 
     Args:
         reading, steering: as for ``compare``.
+        differences: finds what differs in what outputs describe; None where they describe nothing
+            that stands.
+        emit_difference: put it out rather than refuse.
 
     Raises:
         CompareTimeoutError: a generation does not move.
         PromotionRefusedError: they differ, or did not meet in time; nothing was changed.
     """
     comparison = await compare(reading, steering, live, candidate)
-    if not comparison.equal:
-        raise PromotionRefusedError(_difference(comparison))
+    find = None if comparison.equal else differences
     try:
         async with asyncio.timeout(PAUSE_SECONDS_MAX):
             offsets = await _meet(steering, live, candidate)
-            await _swap(steering, live, candidate, offsets)
+            async with steering.transaction():
+                await _swap(steering, live, candidate, offsets)
+                emitted = 0
+                if find is not None:
+                    emission = Emission(steering, live, candidate)
+                    found = await emission.find(find)
+                    if found and not emit_difference:
+                        raise PromotionRefusedError(_difference(comparison, len(found)))
+                    await emission.put_out(found)
+                    emitted = len(found)
     except TimeoutError as error:
         raise PromotionRefusedError(
             f"generations {live.number} and {candidate.number} did not meet within "
@@ -87,6 +109,7 @@ async def promote(
         live_generation=candidate.number,
         retired_generation=live.number,
         offsets={str(partition): offset for partition, offset in offsets.items()},
+        emitted_outputs=emitted,
     )
 
 
@@ -107,22 +130,21 @@ async def _meet(session: Session, live: Generation, candidate: Generation) -> di
 async def _swap(
     session: Session, live: Generation, candidate: Generation, offsets: dict[int, int]
 ) -> None:
-    """Hand over in one transaction; whoever owned a partition before is fenced by it."""
+    """Hand over inside one transaction; whoever owned a partition before is fenced by it."""
     ours, theirs = _table(live, "checkpoints"), _table(candidate, "checkpoints")
-    async with session.transaction():
-        for checkpoints in (ours, theirs):
-            found = await session.execute(sql.SQL(_LOCK).format(checkpoints))
-            if dict(await found.fetchall()) != offsets:
-                raise PromotionRefusedError("a hold was taken away meanwhile; try again")
-        if not await _has_appended(session, live):
-            raise PromotionRefusedError("outputs came meanwhile; try again")
-        await session.execute(sql.SQL(_TAKE_OVER).format(next=theirs, live=ours))
-        await session.execute(sql.SQL(_RETIRE).format(ours))
-        relays = _table(candidate, "relays")
-        await session.execute(sql.SQL(_FORGET_RELAYS).format(relays))
-        await session.execute(sql.SQL(_TAKE_RELAYS).format(relays, _table(live, "relays")))
-        await session.execute(_RETIRED, (live.projection, live.number))
-        await session.execute(_PROMOTED, (candidate.projection, candidate.number))
+    for checkpoints in (ours, theirs):
+        found = await session.execute(sql.SQL(_LOCK).format(checkpoints))
+        if dict(await found.fetchall()) != offsets:
+            raise PromotionRefusedError("a hold was taken away meanwhile; try again")
+    if not await _has_appended(session, live):
+        raise PromotionRefusedError("outputs came meanwhile; try again")
+    await session.execute(sql.SQL(_TAKE_OVER).format(next=theirs, live=ours))
+    await session.execute(sql.SQL(_RETIRE).format(ours))
+    relays = _table(candidate, "relays")
+    await session.execute(sql.SQL(_FORGET_RELAYS).format(relays))
+    await session.execute(sql.SQL(_TAKE_RELAYS).format(relays, _table(live, "relays")))
+    await session.execute(_RETIRED, (live.projection, live.number))
+    await session.execute(_PROMOTED, (candidate.projection, candidate.number))
 
 
 async def _has_appended(session: Session, generation: Generation) -> bool:
@@ -138,11 +160,12 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _difference(comparison: Comparison) -> str:
+def _difference(comparison: Comparison, count: int) -> str:
     tables = ", ".join(each.table for each in comparison.tables if not each.equal)
     return (
         f"generation {comparison.next_generation} differs from the live one, "
-        f"{comparison.live_generation}, in {tables}: `upshot compare` shows rows"
+        f"{comparison.live_generation}, in {tables}: `upshot compare` shows rows. Outputs told "
+        f"otherwise of {count:,}; --emit-difference makes it live and puts out what corrects them"
     )
 
 

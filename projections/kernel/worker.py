@@ -29,6 +29,7 @@ from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from contracts.topics import OPERATIONS
 from projections.kernel import freshness, generations
+from projections.kernel.differences import Differing
 from projections.kernel.errors import ModelVersionError
 from projections.kernel.generations import Generation
 from projections.kernel.operations import Operator, Target, begin
@@ -256,6 +257,7 @@ class Processor(Service, Generic[W]):
                 partitions=settings.partitions,
                 migrations=projection.migrations,
                 verify=projection.verify,
+                differences=projection.differences if isinstance(projection, Differing) else None,
             ),
             conninfo=settings.postgres,
             kafka=settings.kafka,

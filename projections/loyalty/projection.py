@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import LiteralString
 
 from contracts.requests import Request
+from projections.kernel.differences import MomentOf
 from projections.kernel.projection import Output, Step
 from projections.loyalty import model, requests, store
+from projections.loyalty.differences import adjusting_entries
 from projections.loyalty.model import WorkingSet
 from services.runtime.postgres import Session
 
@@ -87,6 +89,12 @@ class Loyalty:
         del live  # the rows are the same in every generation
         await store.write(session, working)
         return ()
+
+    async def differences(
+        self, session: Session, live: str, candidate: str, moment: MomentOf
+    ) -> Sequence[Output]:
+        """Tell balances that differ, by adjusting entries."""
+        return await adjusting_entries(session, live, candidate, moment)
 
     async def verify(self, session: Session) -> list[str]:
         """Check the ledger against itself."""

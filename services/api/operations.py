@@ -42,7 +42,8 @@ class OperationDocument(Document):
     """What is asked of which projection.
 
     ``generation`` names one for compare, promote and drop; absent, the newest beside the live one.
-    ``letters`` are the ids of the dead letters to redrive or discard.
+    ``letters`` are the ids of the dead letters to redrive or discard. ``emit_difference``: of a
+    promote or rollback, to put out what corrects the outputs where the two generations differ.
     """
 
     verb: OperationVerb
@@ -51,11 +52,14 @@ class OperationDocument(Document):
         Annotated[int, BeforeValidator(exact_number), Field(ge=1, le=GENERATION_MAX)] | None
     ) = None
     letters: list[str] = Field(default_factory=list, max_length=LETTERS_MAX)
+    emit_difference: bool = False
 
     @model_validator(mode="after")
     def _names_letters(self) -> Self:
         if (self.verb in {"redrive", "discard"}) is not bool(self.letters):
             raise PydanticCustomError("letters", "letters are named to redrive or discard them")
+        if self.emit_difference and self.verb not in {"promote", "rollback"}:
+            raise PydanticCustomError("emit_difference", "is for promote and rollback")
         for each in self.letters:
             if not _is_letter_of(each, self.projection):
                 raise PydanticCustomError(
@@ -129,6 +133,7 @@ async def post_operation(call: Call) -> Reply:
         requested_by=call.holder.key_id,
         generation=document.generation,
         letters=tuple(document.letters),
+        emit_difference=document.emit_difference,
     )
     record = CloudEvent(
         id=operation,

@@ -60,6 +60,7 @@ def carry_out(
     *,
     generation: int | None = None,
     letters: Sequence[str] = (),
+    emit_difference: bool = False,
 ) -> msgspec.Raw:
     """Ask for an operation, show how far it is, and return its report once it has succeeded.
 
@@ -71,6 +72,8 @@ def carry_out(
         request["generation"] = generation
     if letters:
         request["letters"] = letters
+    if emit_difference:
+        request["emit_difference"] = True
     asked = decoded(client.post("/v1/operations", request), Operation)
     try:
         ended = _followed(client, screen, asked)

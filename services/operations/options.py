@@ -40,6 +40,10 @@ Generation = Annotated[
     int | None,
     typer.Option("--generation", min=1, help="By default the newest beside the live one."),
 ]
+EmitDifference = Annotated[
+    bool,
+    typer.Option("--emit-difference", help="Put out what corrects outputs that told otherwise."),
+]
 Projection = Annotated[str, typer.Argument(metavar="NAME", help="Name of the projection.")]
 
 

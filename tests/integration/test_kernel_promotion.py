@@ -1,6 +1,7 @@
 """Making another generation live under traffic: outputs join, and it is done or undone."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,11 +10,13 @@ import pytest
 from psycopg import sql
 
 from contracts import codec
+from contracts.effects import LoyaltyEntry
 from contracts.topics import LOYALTY_ENTRIES
 from projections.kernel import generations, promotion
 from projections.kernel.compare import compare
 from projections.kernel.generations import Generation
 from projections.kernel.promotion import Promotion, PromotionRefusedError, promote
+from projections.loyalty.differences import adjusting_entries
 from services.runtime.postgres import connect
 from tests.support.eventually import eventually
 from tests.support.kernel import (
@@ -29,6 +32,8 @@ from tests.support.kernel import (
 
 pytestmark = pytest.mark.timeout(180)
 READING_SECONDS = 60.0
+
+decode_entry = codec.decoder(LoyaltyEntry).decode
 
 
 class Traffic:
@@ -57,10 +62,19 @@ async def _traffic(log: Log) -> AsyncGenerator[Traffic]:
         await task
 
 
-async def _promoted(database: str, live: Generation, candidate: Generation) -> Promotion:
+async def _promoted(
+    database: str, live: Generation, candidate: Generation, *, emit_difference: bool = False
+) -> Promotion:
     snapshot, steering = await connect(database), await connect(database)
     try:
-        return await promote(snapshot, steering, live, candidate)
+        return await promote(
+            snapshot,
+            steering,
+            live,
+            candidate,
+            differences=adjusting_entries,
+            emit_difference=emit_difference,
+        )
     finally:
         await snapshot.close()
         await steering.close()
@@ -151,6 +165,49 @@ async def test_a_generation_that_differs_is_not_promoted_and_nothing_is_held(
         assert await _live_number(database) == live.number
 
 
+async def test_what_differs_is_put_out_as_corrections_when_that_is_asked_for(
+    kafka: str, database: str, topic_prefix: str
+) -> None:
+    live, candidate = await live_loyalty(database), await next_loyalty(database)
+    async with (
+        new_log(kafka, topic_prefix) as log,
+        reading(log, database, live),
+        reading(log, database, candidate),
+    ):
+        customers = [new_customer() for _ in range(4)]
+        for number, customer in enumerate(customers):
+            await log.append(customer, purchase(customer, f"order-{number}"))
+        for generation in (live, candidate):
+            await eventually(lambda each=generation: _counts(database, each, 4), READING_SECONDS)
+        session = await connect(database)
+        members, lots = (sql.Identifier(candidate.schema, each) for each in ("members", "lots"))
+        await session.execute(sql.SQL("UPDATE {} SET earned = 8, available = 8").format(members))
+        await session.execute(sql.SQL("UPDATE {} SET granted = 8, remaining = 8").format(lots))
+        await session.close()
+
+        async with _traffic(log) as traffic:
+            promoted = await _promoted(database, live, candidate, emit_difference=True)
+            sent_before = traffic.sent
+            await eventually(lambda: traffic.sent > sent_before + 20, READING_SECONDS)
+
+        async def all_are_out() -> bool:
+            return len(await _outputs(log)) == 4 + traffic.sent + promoted.emitted_outputs
+
+        await eventually(all_are_out, READING_SECONDS)
+        await eventually(lambda: _counts(database, candidate, 4 + traffic.sent), READING_SECONDS)
+        records = [codec.decode_record(each.value) for each in await log.read(LOYALTY_ENTRIES)]
+        told: Counter[str] = Counter()
+        for record in records:
+            told[record.subject] += decode_entry(record.data).points
+        assert promoted.emitted_outputs == 4
+        assert {told[customer] for customer in customers} == {8}
+        balances = await column(
+            database, candidate, "SELECT available FROM members ORDER BY available DESC LIMIT 4"
+        )
+        assert balances == [8] * 4
+        _assert_each_sequence_once(await _outputs(log))
+
+
 async def test_a_promotion_that_does_not_end_in_time_is_undone(
     kafka: str, database: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +223,8 @@ async def test_a_promotion_that_does_not_end_in_time_is_undone(
                 )
         session = await connect(database, schema=live.schema)
         await session.execute(
-            "INSERT INTO outbox (partition, sequence_first, first_offset, records)" " VALUES (0, 99, 0, %s)",
+            "INSERT INTO outbox (partition, sequence_first, first_offset, records)"
+            " VALUES (0, 99, 0, %s)",
             (msgspec.msgpack.encode([]),),
         )  # of an owner who does not come to append it
 
