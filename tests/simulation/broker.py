@@ -29,6 +29,8 @@ CLOCK_ERROR_MS_MAX = 2_000
 """How far the broker's clock may be from true time, either way."""
 CLOCK_STEP_SHARE = 0.1
 """How often the clock steps at an append."""
+APPENDS_ARE_RARE = 6
+"""How much more often something strikes at an append than at a statement: there are fewer."""
 FETCH_EMPTY_SHARE = 0.1
 """How often a fetch brings nothing although there is something."""
 MACHINE_CLOCK_ERROR_MS_MAX = 500
@@ -185,7 +187,7 @@ class SimulatedProducer:
         broker, process, batch = self._broker, self._process, list(records)
         what = f"append to {topic}/{partition}"
         await broker.turns.take(process, what)
-        fault = None if process.dead else process.faults.strike()
+        fault = None if process.dead else process.faults.strike(times_as_often=APPENDS_ARE_RARE)
         if fault is not None:
             broker.turns.note(f"{process.name} {what}: {fault.value}")
         middle = broker.draw.randint(0, len(batch))

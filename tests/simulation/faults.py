@@ -37,12 +37,14 @@ class Faults:
         self.left = draw.randint(0, BUDGET_MAX)
         self._rates = {fault: draw.choice(RATES) for fault in Fault}
 
-    def strike(self, among: Sequence[Fault] = tuple(Fault)) -> Fault | None:
+    def strike(
+        self, among: Sequence[Fault] = tuple(Fault), *, times_as_often: int = 1
+    ) -> Fault | None:
         """Draw what strikes now, if anything."""
         if not self.left:
             return None
         fault = self.draw.choice(among)
-        if self.draw.random() >= self._rates[fault]:
+        if self.draw.random() >= self._rates[fault] * times_as_often:
             return None
         self.left -= 1
         return fault

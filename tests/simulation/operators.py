@@ -19,6 +19,7 @@ from projections.kernel.generations import Generation
 from projections.kernel.holds import release
 from projections.kernel.promotion import PromotionRefusedError, promote
 from projections.kernel.redrive import end_letters
+from projections.loyalty.differences import adjusting_entries
 from services.runtime.kafka.errors import KafkaUnavailableError, OutcomeUnknownError
 from services.runtime.postgres import DatabaseUnavailableError, Session
 from tests.simulation.broker import Broker, SimulatedProducer
@@ -27,6 +28,9 @@ from tests.simulation.processes import WHO, Process
 
 ATTEMPTS_MAX = 50
 UNAVAILABLE = (DatabaseUnavailableError, KafkaUnavailableError, OutcomeUnknownError)
+
+DIFFERENCES = {"loyalty": adjusting_entries}
+"""What tells the difference between two generations, by projection."""
 
 _OPEN: LiteralString = """
 SELECT partition, record_offset, timer FROM {} WHERE state = 'open' ORDER BY 1, 2, 3"""
@@ -86,9 +90,20 @@ class Operator:
             self._is_done = True
 
     async def _promote(self) -> None:
-        async def work(reading: Session, steering: Session, *both: Generation) -> None:
+        emit = self._projection in DIFFERENCES and self._faults.coin()
+
+        async def work(
+            reading: Session, steering: Session, live: Generation, candidate: Generation
+        ) -> None:
             try:
-                promotion = await promote(reading, steering, *both)
+                promotion = await promote(
+                    reading,
+                    steering,
+                    live,
+                    candidate,
+                    differences=DIFFERENCES.get(self._projection),
+                    emit_difference=emit,
+                )
             except PromotionRefusedError as error:
                 self.differences += [str(error)] if "differs" in str(error) else []
                 raise
@@ -97,8 +112,10 @@ class Operator:
         await self._beside_live(work)
 
     async def _compare(self) -> None:
-        async def work(reading: Session, steering: Session, *both: Generation) -> None:
-            comparison = await compare(reading, steering, *both)
+        async def work(
+            reading: Session, steering: Session, live: Generation, candidate: Generation
+        ) -> None:
+            comparison = await compare(reading, steering, live, candidate)
             if not comparison.equal:
                 self.differences.append(f"generations differ at {comparison.offsets}")
 

@@ -165,7 +165,8 @@ class Simulation:
     async def _operate(self, operator: Operator) -> None:
         for _ in range(self._draw.choice(OPERATIONS)):
             await self._pause()
-            operations = (operator.promote, operator.compare, operator.end_letters)
+            ends = [operator.end_letters] * (3 if self._projection.name == "reminding" else 1)
+            operations = (operator.promote, operator.compare, *ends)
             await self._draw.choice(operations)()
 
     async def _pause(self) -> None:
