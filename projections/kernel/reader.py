@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from contracts.topics import CUSTOMER_EVENTS
-from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.checkpoint import LOG_START, Checkpoint
 from projections.kernel.generations import Generation
 from projections.kernel.partition import PartitionOwner, Wiring
 from projections.kernel.projection import Definitions, Projection
@@ -140,9 +140,12 @@ class GenerationReader(Generic[W]):
         }
 
     def applied_at(self, lags: Mapping[int, int]) -> dict[int, datetime | None]:
-        """When the last applied record of each partition was appended; None where none waits."""
+        """When the last applied record of each partition was appended; None where none waits.
+
+        A partition that waits for its first record to be applied is left out: nothing is known.
+        """
         return {
             partition: self._applied_at[partition] if lag > 0 else None
             for partition, lag in lags.items()
-            if partition in self._applied_at
+            if not lag or self._applied_at.get(partition, LOG_START) > LOG_START
         }

@@ -280,7 +280,8 @@ async def _forget_the_acknowledgement(database: str, generation: Generation, log
     row = encode_relayed([Relayed(LOYALTY_ENTRIES, found.partition, 1, found.key, found.value)])
     session = await connect(database, schema=generation.schema)
     await session.execute(
-        "INSERT INTO outbox (partition, sequence_first, first_offset, records)" " VALUES (%s, 1, 0, %b)",
+        "INSERT INTO outbox (partition, sequence_first, first_offset, records)"
+        " VALUES (%s, 1, 0, %b)",
         (found.partition, row),
     )
     await session.execute("UPDATE relays SET next_offset = next_offset - 1")

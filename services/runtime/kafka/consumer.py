@@ -23,6 +23,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from services.runtime.kafka.closing import let_go
 from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError, not_cancelled
 
 SESSION_TIMEOUT_MS = 6_000
@@ -197,10 +198,13 @@ class Consumer:
 
     async def stop(self) -> None:
         """Leave the group and close."""
-        with suppress(KafkaUnavailableError, TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                with not_cancelled():
-                    await self._client.stop()
+        try:
+            with suppress(KafkaUnavailableError, TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    with not_cancelled():
+                        await self._client.stop()
+        finally:
+            let_go(self._client)
 
     async def _start(self) -> None:
         try:

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.topics import RECORD_MAX_BYTES
+from services.runtime.kafka.closing import let_go
 from services.runtime.kafka.errors import (
     KafkaUnavailableError,
     OutcomeUnknownError,
@@ -247,6 +248,9 @@ def _ack(metadata: object) -> Ack:
 
 
 async def _close(client: AIOKafkaProducer) -> None:
-    with suppress(Exception):  # a client whose broker is gone fails in many ways while closing
-        async with asyncio.timeout(STOP_SECONDS):
-            await client.stop()
+    try:
+        with suppress(Exception):  # a client whose broker is gone fails in many ways while closing
+            async with asyncio.timeout(STOP_SECONDS):
+                await client.stop()
+    finally:
+        let_go(client)
