@@ -92,6 +92,7 @@ class Fold(Generic[W]):
         if timers.soonest <= after.logical_time:
             self._fire(SYSTEM_CLOCK, after.logical_time)
         if after.is_partway:
+            self._applied_offset = self._old.next_offset  # it set the clock: its stamp is in force
             for workspace, at in after.progress.clocks.items():
                 self._fire(workspace, at)
         while self._joining and self._is_before_the_end(self._joining[0]):

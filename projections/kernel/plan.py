@@ -172,9 +172,10 @@ def cut(
     at, clocks = bounds[clock][0], old.progress.clocks
     if clock == SYSTEM_CLOCK:
         return _partway(old, max(old.logical_time, at), clocks, first), bounds
-    reached = read(old, records[:1], reading.letters).checkpoint.logical_time
+    setting = read(old, records[:1], reading.letters)
     clocks = {**clocks, clock: max(at, clocks.get(clock, at))}
-    return _partway(old, reached, clocks, first), bounds
+    partway = _partway(old, setting.checkpoint.logical_time, clocks, first)
+    return msgspec.structs.replace(partway, stamps=setting.stamps), bounds
 
 
 def standing_at(old: Checkpoint) -> Reading:
