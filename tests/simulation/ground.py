@@ -6,7 +6,7 @@ against. Schemas are emptied rather than made again, which would take longer tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,19 +18,21 @@ from projections.kernel.generations import Generation
 from projections.kernel.projection import Projection
 from projections.loyalty.projection import Loyalty
 from services.runtime.postgres import connect
+from tests.conformance.joining import Granting, Segmenting
 from tests.conformance.logs import PARTITIONS
 from tests.simulation.reminded import LATER, SOON, Reminded
 from tests.simulation.sessions import Database
 from tests.simulation.telling import Telling
 
-SUBJECTS: dict[str, Callable[[], Projection[Any]]] = {
-    "loyalty": Loyalty,
-    "reminding": lambda: Reminded(after=SOON),
-    "reminding later": lambda: Reminded(after=LATER),
-    "telling": lambda: Telling(late=False),
-    "telling late": lambda: Telling(late=True),
+SUBJECTS: dict[str, Callable[[], Sequence[Projection[Any]]]] = {
+    "loyalty": lambda: [Loyalty()],
+    "reminding": lambda: [Reminded(after=SOON)],
+    "reminding later": lambda: [Reminded(after=LATER)],
+    "telling": lambda: [Telling(late=False)],
+    "telling late": lambda: [Telling(late=True)],
+    "granting": lambda: [Segmenting(), Granting()],
 }
-"""What is run, by name; those of one projection share its generations."""
+"""What is run together, by name; those of one projection share its generations."""
 RUNS_BETWEEN_TRUNCATIONS = 50
 """Deleting leaves rows behind, truncating takes ten times as long."""
 
@@ -45,6 +47,21 @@ SELECT table_schema, table_name FROM information_schema.tables
 WHERE table_name <> ALL (%s) AND table_schema = ANY (%s)"""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A projection that takes part in a run, with its generations.
+
+    The first is live at the start, the second is built beside it, the third to be rebuilt into.
+    """
+
+    projection: Projection[Any]
+    generations: list[Generation]
+
+    @property
+    def run(self) -> list[Generation]:
+        """Those that processes fill."""
+        return self.generations[:2]
+
+
 class Ground:
     """The schemas of every subject."""
 
@@ -54,12 +71,12 @@ class Ground:
         self._runs = 0
         self._tables = {name: self._tables_of(name) for name in made}
 
-    def generations(self, projection: str) -> list[Generation]:
-        """The live generation, the one beside it, and the one to rebuild into."""
-        return self._made[projection]
-
-    def empty(self, projection: str) -> None:
+    def part(self, projection: Projection[Any]) -> Part:
         """Bring a projection's generations to their start."""
+        self._empty(projection.name)
+        return Part(projection=projection, generations=self._made[projection.name])
+
+    def _empty(self, projection: str) -> None:
         self._runs += 1
         tables = self._tables[projection]
         truncate = self._runs % RUNS_BETWEEN_TRUNCATIONS == 0
@@ -88,8 +105,7 @@ async def new_ground(conninfo: str) -> Ground:
     """Make the generations in a database that has the control schema."""
     session = await connect(conninfo)
     made: dict[str, list[Generation]] = {}
-    for make in SUBJECTS.values():
-        subject = make()
+    for subject in [each for make in SUBJECTS.values() for each in make()]:
         if subject.name in made:
             continue
         version, migrations = subject.version, subject.migrations

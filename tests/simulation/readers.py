@@ -7,21 +7,21 @@ one that had it knows. A process that died is followed by a new one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel.checkpoint import Checkpoint
-from projections.kernel.generations import Generation
 from projections.kernel.partition import PartitionOwner, Wiring
-from projections.kernel.projection import Definitions, Projection
+from projections.kernel.projection import Definitions
 from tests.conformance.logs import PARTITIONS
 from tests.simulation.broker import Broker, MachineClock, SimulatedConsumer, SimulatedProducer
 from tests.simulation.faults import Faults
+from tests.simulation.ground import Part
 from tests.simulation.processes import WHO, Process
 
-Share = tuple[int, int]
-"""A generation's number, and a partition."""
+Share = tuple[str, int]
+"""A generation's schema, and a partition."""
 
 
 class Member:
@@ -31,32 +31,34 @@ class Member:
         self,
         process: Process,
         broker: Broker,
-        projection: Projection[Any],
+        parts: Sequence[Part],
         definitions: Definitions,
-        generations: list[Generation],
         report: Callable[[str], None],
     ) -> None:
         self.process = process
         self.owners: dict[Share, PartitionOwner[Any]] = {}
-        self._projection = projection
         self._report = report
         clock = MachineClock(broker.turns, broker.draw)
         producer = SimulatedProducer(broker, process)
         self._wirings = {
-            generation.number: Wiring(
-                conninfo="",
-                schema=generation.schema,
-                partitions=PARTITIONS,
-                consumer=SimulatedConsumer(broker, process, CUSTOMER_EVENTS),
-                definitions=definitions,
-                producer=producer,
-                reader_of=lambda topic: SimulatedConsumer(broker, process, topic),
-                report=self._hear,
-                applied=self._applied,
-                committed=lambda: None,
-                clock=clock,
+            generation.schema: (
+                part.projection,
+                Wiring(
+                    conninfo="",
+                    schema=generation.schema,
+                    partitions=PARTITIONS,
+                    consumer=SimulatedConsumer(broker, process, CUSTOMER_EVENTS),
+                    definitions=definitions,
+                    producer=producer,
+                    reader_of=lambda topic: SimulatedConsumer(broker, process, topic),
+                    report=self._hear,
+                    applied=self._applied,
+                    committed=lambda: None,
+                    clock=clock,
+                ),
             )
-            for generation in generations
+            for part in parts
+            for generation in part.run
         }
 
     async def gain(self, share: Share) -> None:
@@ -64,8 +66,8 @@ class Member:
         await self.lose(share)
         if self.process.dead:
             return
-        number, partition = share
-        owner = PartitionOwner(self._projection, self._wirings[number], partition)
+        schema, partition = share
+        owner = PartitionOwner(*self._wirings[schema], partition)
         self.owners[share] = owner
         token = WHO.set(self.process)
         owner.start()

@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel.batch import Applier
-from projections.kernel.generations import Generation
 from projections.kernel.partition import prefer_key_lookups
 from services.runtime.postgres import Session
 from tests.conformance.logs import PARTITIONS
@@ -29,7 +28,7 @@ from tests.simulation.readers import Group, Member
 from tests.simulation.sessions import Connect, simulated_sessions
 from tests.simulation.stories import Appending, Gateway, Upstream
 from tests.simulation.turns import StuckError, Turns
-from tests.simulation.verdict import judge
+from tests.simulation.verdict import Verdict
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it warns of each connection we cut
 
@@ -66,7 +65,6 @@ class Simulation:
         self.trace: list[str] = []
         draw = random.Random(f"{seed}/plan")
         self.subject = draw.choice(tuple(SUBJECTS))
-        self._projection = SUBJECTS[self.subject]()
         self._draw = draw
         self._ground = ground
         self._turns = Turns(random.Random(f"{seed}/turns"), trace=self.trace.append)
@@ -79,14 +77,13 @@ class Simulation:
         self._broker.network = Process("network", calm, died=lambda _: None)
         self._definitions = stories.definitions()
         self._poisoned: set[tuple[int, int]] = set()
-        self._generations = ground.generations(self._projection.name)
+        self._parts = [ground.part(each) for each in SUBJECTS[self.subject]()]
 
     def run(self) -> Outcome:
         """Run to the end; whatever is wrong stands in the outcome."""
         turns, database = self._turns, self._ground.database
         database.network = self._broker.network
         turns.jumped = lambda: database.end_idle_transactions(turns.loop.now)
-        self._ground.empty(self._projection.name)
         failure = ""
         try:
             with (
@@ -114,14 +111,16 @@ class Simulation:
     async def _live(self, connect: Connect) -> None:
         """Tell the story while things go wrong; then let everything come to rest, and judge."""
         shares = [
-            (each.number, partition)
-            for each in self._generations[:2]
+            (each.schema, partition)
+            for part in self._parts
+            for each in part.run
             for partition in range(PARTITIONS)
         ]
         size = self._draw.randint(1, PROCESSES_MAX)
         group = Group(size, shares, self._faults, self._new_member, self._world)
         await group.start()
-        operator = Operator(self._broker, self._faults, self._projection.name, lambda: connect(""))
+        operated = self._draw.choice(self._parts).projection.name
+        operator = Operator(self._broker, self._faults, operated, lambda: connect(""))
         await asyncio.gather(
             *(self._tell(each) for each in self._told()),
             self._stir(group),
@@ -165,7 +164,7 @@ class Simulation:
     async def _operate(self, operator: Operator) -> None:
         for _ in range(self._draw.choice(OPERATIONS)):
             await self._pause()
-            ends = [operator.end_letters] * (3 if self._projection.name == "reminding" else 1)
+            ends = [operator.end_letters] * (3 if "reminding" in self.subject else 1)
             operations = (operator.promote, operator.compare, *ends)
             await self._draw.choice(operations)()
 
@@ -177,12 +176,13 @@ class Simulation:
         monitor = self._ground.database.monitor
         deadline, behind = self._turns.loop.now + DRAIN_SECONDS_MAX, list[object]()
         ours = " UNION ALL ".join(
-            f"SELECT {each.number}, partition, next_offset, live, stopped,"
+            f"SELECT '{each.schema}', partition, next_offset, live, stopped,"
             f" (SELECT count(*) FROM {each.schema}.outbox o WHERE o.partition = c.partition)"
             f" + (SELECT count(*) FROM {each.schema}.timers t"
             f"    WHERE t.partition = c.partition AND clock = '')"
             f" FROM {each.schema}.checkpoints c"
-            for each in self._generations[:2]
+            for part in self._parts
+            for each in part.run
         )
         while self._turns.loop.now < deadline:
             await asyncio.sleep(LOOK_SECONDS)
@@ -197,21 +197,22 @@ class Simulation:
 
     async def _judge(self) -> None:
         judging = Process("judge", self._world.faults, died=lambda _: None)
-        sessions: dict[int, tuple[Generation, Session]] = {}
-        for each in self._generations:
-            session = self._ground.database.open(judging, self._turns, each.schema)
-            await prefer_key_lookups(session)
-            sessions[each.number] = each, session
-        await judge(self._projection, self._definitions, self._broker, sessions, self._poisoned)
+        for part in self._parts:
+            sessions: list[Session] = []
+            for each in part.generations:
+                session = self._ground.database.open(judging, self._turns, each.schema)
+                await prefer_key_lookups(session)
+                sessions.append(session)
+            verdict = Verdict(part, self._definitions, self._broker, judging)
+            await verdict.judge(sessions, self._poisoned)
         judging.die()
 
     def _new_member(self, process: Process) -> Member:
         return Member(
             process,
             self._broker,
-            self._projection,
+            self._parts,
             self._definitions,
-            self._generations[:2],
             self._turns.note,
         )
 

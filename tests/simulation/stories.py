@@ -32,6 +32,7 @@ from services.runtime.kafka.consumer import Incoming
 from services.runtime.kafka.producer import Outgoing
 from tests.conformance.building import KnownDefinitions
 from tests.conformance.histories import Told
+from tests.conformance.joining import ASKED_BY
 from tests.conformance.logs import PARTITIONS, START, WORKSPACE, Log, customer_number
 
 CUSTOMERS = 4
@@ -42,9 +43,12 @@ POISON_MAX = 2
 CLOCKS_MAX = 5
 REQUESTS_MAX = 8
 EVENTS = ("order.completed", "left_review")
-REVISIONS = 2
-STAMPS = (0, 0, 0, 1, 1, 1, 1, 2)
-"""Revisions that records are stamped with: the last one comes late."""
+REVISIONS = 4
+ASKS = 3
+"""The revision from which a rule asks for a segment; by the last one none does."""
+STAMPS = (0, 0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3)
+LAST_SHARE = 0.03
+"""Revisions that records are stamped with, and how often the last one is: it comes late."""
 REPEATED_SHARE = 0.15
 """How often a producer tells the same once more; never of a fact without a name, which would be
 another one then."""
@@ -60,7 +64,7 @@ class Appending(msgspec.Struct, frozen=True):
 
 
 def definitions() -> KnownDefinitions:
-    """Two revisions of a program, both in force from the start as far as anyone stamps them."""
+    """All revisions that there will be, each in force as soon as a record is stamped with it."""
     known = KnownDefinitions()
     for revision, every in enumerate((10, 4), start=1):
         program = {
@@ -76,6 +80,8 @@ def definitions() -> KnownDefinitions:
             ],
         }
         known.catalogue.apply(WORKSPACE, revision, "loyalty_program", "club", program)
+    known.catalogue.apply(WORKSPACE, ASKS, "event_type", ASKED_BY, {})
+    known.catalogue.apply(WORKSPACE, REVISIONS, "event_type", ASKED_BY, None)
     return known
 
 
@@ -101,7 +107,7 @@ class Gateway(Log):
             self.tell(
                 customer_number(told.customer),
                 told.data(self._number * 1_000_000 + number),
-                revision=self._draw.choice(STAMPS),
+                revision=_stamp(self._draw),
                 after_ms=self._draw.randint(0, 2),
             )
             assert self._made is not None, "telling appends"
@@ -109,6 +115,10 @@ class Gateway(Log):
             is_named = told.event is None or told.external_id or told.producer_id
             if is_named and self._draw.random() < REPEATED_SHARE:
                 yield self._made
+
+
+def _stamp(draw: random.Random) -> int:
+    return REVISIONS if draw.random() < LAST_SHARE else draw.choice(STAMPS)
 
 
 def _told(draw: random.Random) -> Told:
@@ -174,7 +184,7 @@ class Upstream:
             time=START,
             workspace=WORKSPACE,
             recordedtime=START,
-            definitionsrevision=draw.choice(STAMPS),
+            definitionsrevision=_stamp(draw),
             sequence=spell_sequence(sequence),
             data=codec.raw(withdrawn),
         )
@@ -201,7 +211,7 @@ def requests(draw: random.Random) -> Iterator[Appending]:
             time=START,
             workspace=WORKSPACE,
             recordedtime=START,
-            definitionsrevision=draw.choice(STAMPS),
+            definitionsrevision=_stamp(draw),
             data=codec.raw(body),
         )
         key = customer.encode()
@@ -220,7 +230,7 @@ def clocks(draw: random.Random) -> Iterator[Appending]:
             time=START,
             workspace=WORKSPACE,
             recordedtime=START,
-            definitionsrevision=draw.choice(STAMPS),
+            definitionsrevision=_stamp(draw),
             data=codec.raw(ClockAdvanced(to=to)),
         )
         for partition in range(PARTITIONS):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from contracts import codec
 from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER
 from contracts.topics import CUSTOMER_EVENTS
-from projections.kernel.batch import Committed
+from projections.kernel import checkpoint as checkpoints
+from projections.kernel.batch import Applier, Committed
 from projections.kernel.compare import table_digests
-from projections.kernel.generations import Generation
-from projections.kernel.projection import Projection
+from projections.kernel.joins import Joins
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session
-from tests.conformance.building import Build, KnownDefinitions, relayed_by
-from tests.conformance.logs import PARTITIONS, Log
-from tests.simulation.broker import Broker
+from tests.conformance.building import KnownDefinitions, relayed_by
+from tests.conformance.logs import PARTITIONS
+from tests.simulation.broker import Broker, SimulatedConsumer
+from tests.simulation.ground import Part
+from tests.simulation.processes import Process
 from tests.simulation.reminded import BROKEN
 
 Sequenced = dict[tuple[str, int, str], list[tuple[int, bytes]]]
@@ -29,44 +30,71 @@ class BrokenError(AssertionError):
     """A run ended in a state that must not be."""
 
 
-async def judge(
-    projection: Projection[Any],
-    definitions: KnownDefinitions,
-    broker: Broker,
-    sessions: dict[int, tuple[Generation, Session]],
-    poisoned: set[tuple[int, int]],
-) -> None:
-    """Compare what two generations and the topics hold with one plain fold of the log.
+class Verdict:
+    """About one projection of a run."""
 
-    Args:
-        sessions: of the generation that was live at first, the one beside it, and the empty one
-            to fold into, each in its schema.
-        poisoned: places that nobody can read.
+    def __init__(
+        self, part: Part, definitions: KnownDefinitions, broker: Broker, judging: Process
+    ) -> None:
+        self._part = part
+        self._definitions = definitions
+        self._broker = broker
+        self._judging = judging
 
-    Raises:
-        BrokenError: with a sentence for each thing that is wrong.
-    """
-    log = Log()
-    log.partitions = {
-        each: list(broker.records(CUSTOMER_EVENTS, each)) for each in range(PARTITIONS)
-    }
-    generation, session = sessions[3]
-    build = Build(projection, generation, session, definitions, live=True)
-    expected = await _folded(build, log)
-    faults = [*_outputs_differ(projection.name, expected, broker)]
-    digests = await table_digests(session, generation.schema)
-    for number in (1, 2):
-        other, reading = sessions[number]
-        found = await table_digests(reading, other.schema)
-        faults += [
-            f"{table} of generation {number} differs from a rebuild: {found.get(table)}"
-            for table in digests
-            if digests[table] != found.get(table)
-        ]
-        faults += [f"generation {number}: {law}" for law in await projection.verify(reading)]
-    faults += await _letters_differ(session, poisoned)
-    if faults:
-        raise BrokenError("\n".join(faults))
+    async def judge(self, sessions: Sequence[Session], poisoned: set[tuple[int, int]]) -> None:
+        """Compare what two generations and the topics hold with one plain fold of the log.
+
+        Args:
+            sessions: one in the schema of each of the part's generations.
+            poisoned: places that nobody can read.
+
+        Raises:
+            BrokenError: with a sentence for each thing that is wrong.
+        """
+        *others, rebuilt = zip(self._part.generations, sessions, strict=True)
+        projection, (generation, session) = self._part.projection, rebuilt
+        expected = await self._folded(session)
+        faults = [*_outputs_differ(projection.name, expected, self._broker)]
+        digests = await table_digests(session, generation.schema)
+        for other, reading in others:
+            found = await table_digests(reading, other.schema)
+            faults += [
+                f"{table} of {other.schema} differs from a rebuild: {found.get(table)}"
+                for table in digests
+                if digests[table] != found.get(table)
+            ]
+            faults += [f"{other.schema}: {law}" for law in await projection.verify(reading)]
+        faults += await _letters_differ(session, poisoned)
+        if faults:
+            raise BrokenError("\n".join(faults))
+
+    async def _folded(self, session: Session) -> Sequenced:
+        """Fold the log without any haste or harm; answers what that puts out."""
+        projection, commits = self._part.projection, list[Committed]()
+        for partition in range(PARTITIONS):
+            held = await checkpoints.claim(session, partition)
+            applier = Applier(
+                projection,
+                session,
+                self._definitions,
+                live=True,
+                partition=partition,
+                partitions=PARTITIONS,
+                joins=Joins(self._reader, partition),
+            )
+            records = list(self._broker.records(CUSTOMER_EVENTS, partition))
+            if records:
+                commits += await applier.apply(held, records)
+        outputs: Sequenced = {}
+        for commit in commits:
+            source = f"{projection.name}/{commit.checkpoint.partition}"
+            for relayed in relayed_by([commit]):
+                told = outputs.setdefault((relayed.topic, relayed.target, source), [])
+                told.append((relayed.sequence, relayed.value))
+        return outputs
+
+    def _reader(self, topic: str) -> SimulatedConsumer:
+        return SimulatedConsumer(self._broker, self._judging, topic)
 
 
 async def _letters_differ(session: Session, poisoned: set[tuple[int, int]]) -> list[str]:
@@ -80,23 +108,6 @@ async def _letters_differ(session: Session, poisoned: set[tuple[int, int]]) -> l
     if {(letter[0], letter[1]) for letter in others} == poisoned:
         return []
     return [f"dead letters are {sorted(others)}, not at {sorted(poisoned)}"]
-
-
-async def _folded(build: Build[Any], log: Log) -> Sequenced:
-    """Fold the log without any haste or harm; answers what that puts out."""
-    commits: list[Committed] = []
-    for partition, records in log.partitions.items():
-        applier = await build.claim(partition)
-        if records:
-            commits += await applier.apply(build.held[partition], records)
-    outputs: Sequenced = {}
-    for partition in range(PARTITIONS):
-        mine = [each for each in commits if each.checkpoint.partition == partition]
-        for relayed in relayed_by(mine):
-            source = f"{build.projection.name}/{partition}"
-            told = outputs.setdefault((relayed.topic, relayed.target, source), [])
-            told.append((relayed.sequence, relayed.value))
-    return outputs
 
 
 def _outputs_differ(projection: str, expected: Sequenced, broker: Broker) -> Iterable[str]:
