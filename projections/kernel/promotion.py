@@ -65,7 +65,7 @@ async def promote(
     live: Generation,
     candidate: Generation,
     *,
-    differences: Differences | None,
+    differences: Differences | None = None,
     emit_difference: bool = False,
 ) -> Promotion:
     """Make ``candidate`` live if outputs describe what it believes, or shall by then.

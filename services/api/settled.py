@@ -6,6 +6,7 @@ event's chain. Timers, HTTP deliveries and open voucher requests do not count.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from typing import Final, LiteralString
@@ -202,7 +203,7 @@ ROUTES: tuple[Route, ...] = (
                 name="position",
                 description="`Upshot-Position` of what was sent.",
                 required=True,
-                chars_max=200,
+                pattern=rf"^{re.escape(CUSTOMER_EVENTS)}/[0-9]{{1,6}}/[0-9]{{1,18}}$",
             ),
         ),
         answers=Answers(description="The chain has come to rest.", kind=Settled),

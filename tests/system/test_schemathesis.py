@@ -77,6 +77,7 @@ def test_reads_answer_as_described(upshot: Upshot, sent: Sent, tmp_path: Path) -
 "query.cursor" = ""
 "header.Prefer" = "wait=5"
 "header.Upshot-Wait-For" = "{sent.position}"
+"query.position" = "{sent.position}"
 """
 
     outcome = _run(upshot, tmp_path, READS + parameters, "--include-method=GET")
