@@ -129,10 +129,11 @@ class Joins:
     async def _read_until(self, progress: Progress, end: int) -> None:
         while self._read and self._read[0].next_offset <= progress.joined_offset:
             self._read.popleft()
-        if self._consumer is None and progress.joined_offset < end:
-            self._consumer = self._reader(SEGMENT_MEMBERSHIPS)
+        if self._consumer is None:
             self._next_offset = progress.joined_offset
-            await self._consumer.assign({self._partition: self._next_offset})
+            if self._next_offset < end:
+                self._consumer = self._reader(SEGMENT_MEMBERSHIPS)
+                await self._consumer.assign({self._partition: self._next_offset})
         while self._consumer is not None and self._next_offset < end:
             room = JOINED_MAX - len(self._read)
             if room <= 0:
