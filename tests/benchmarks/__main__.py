@@ -24,6 +24,7 @@ BENCHMARKS = {
     "gateway": "tests.benchmarks.gateway",
     "loyalty": "tests.benchmarks.loyalty",
     "timers": "tests.benchmarks.timers",
+    "promotion": "tests.benchmarks.promotion",
     "commands": "tests.benchmarks.commands",
     "pipeline": "tests.benchmarks.pipeline",
 }

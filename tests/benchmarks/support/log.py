@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
-from itertools import islice
+from itertools import count, islice
 from uuid import uuid4
 
 import msgspec
@@ -125,9 +125,9 @@ async def _define(producer: Producer) -> None:
 
 
 async def _fill(producer: Producer, events: Events, *, records: int, customers: int) -> int:
-    made = _made(events, records=records, customers=customers)
+    left = islice(made(events, first=0, customers=customers), records)
     size = 0
-    while some := list(islice(made, APPEND_RECORDS)):
+    while some := list(islice(left, APPEND_RECORDS)):
         of_partition: list[list[Outgoing]] = [[] for _ in range(PARTITIONS)]
         for partition, outgoing in some:
             of_partition[partition].append(outgoing)
@@ -142,10 +142,11 @@ async def _fill(producer: Producer, events: Events, *, records: int, customers: 
     return size
 
 
-def _made(events: Events, *, records: int, customers: int) -> Iterator[tuple[int, Outgoing]]:
+def made(events: Events, *, first: int, customers: int) -> Iterator[tuple[int, Outgoing]]:
+    """Make records from a number on, each with its partition."""
     ids = [_customer(number) for number in range(customers)]
     partitions = [partition_of(each.encode(), PARTITIONS) for each in ids]
-    for number in range(records):
+    for number in count(first):
         who = number * STRIDE % customers
         value = _record(
             f"record-{number}", CUSTOM_EVENT, ids[who], len(DEFINITIONS_SAID), events(number)
