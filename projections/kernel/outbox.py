@@ -71,7 +71,7 @@ SELECT %s, %s, %s, %s FROM set_config('synchronous_commit', 'on', true)
 ON CONFLICT ON CONSTRAINT relays_have_one_row_a_target DO NOTHING"""
 _RELAYED: LiteralString = """
 WITH done AS (DELETE FROM outbox WHERE partition = %(partition)s AND sequence_first = %(first)s)
-UPDATE relays r SET next_offset = n.next_offset
+UPDATE relays r SET next_offset = greatest(r.next_offset, n.next_offset)
 FROM unnest(%(topics)s::text[], %(targets)s::int[], %(offsets)s::bigint[])
     AS n (topic, target, next_offset)
 WHERE r.partition = %(partition)s AND r.topic = n.topic AND r.target = n.target"""
@@ -206,7 +206,7 @@ class Relay:
         sequences = {each.value: each.sequence for row in pending for each in _decode(row.records)}
         appended = {
             target: await self._last_appended(*target, offset, sequences)
-            for target, offset in self._targets.items()
+            for target, offset in list(self._targets.items())
         }
         for row in pending:
             await self.send(row, appended=appended)
@@ -276,7 +276,8 @@ class Relay:
     ) -> int:
         """Find which of our pending values stands last in a target, from an offset on; 0: none.
 
-        A value tells its record: it bears an id, and no two outputs share one.
+        Where it ends is noted with the row: whoever joins the topic reads until there. A value
+        tells its record: it bears an id, and no two outputs share one.
         """
         consumer = self._reader(topic)
         await consumer.assign({partition: offset})
@@ -288,8 +289,10 @@ class Relay:
                 consumer.seek(partition, offset := begin)
             while offset < end:
                 for found in await consumer.poll(partition, records_max=SCAN_RECORDS_MAX):
-                    last = max(last, sequences.get(found.value, 0))
                     offset = found.offset + 1
+                    if sequences.get(found.value, 0) > last:
+                        last = sequences[found.value]
+                        self._targets[topic, partition] = offset
         finally:
             await consumer.stop()
         return last
