@@ -111,9 +111,9 @@ class ProfileChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 class EventWithdrawn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A fact that this customer no longer holds, since another customer's version won.
 
-    Only a version that stands at ``last_offset`` of this customer's partition or before it is
-    withdrawn: a newer one that came meanwhile is compared by itself. ``last_partition`` is set
-    where that is another partition than the record's: the version came over in a merge.
+    Only a version that stands at ``last_offset`` of its partition or before it is withdrawn: a
+    newer one that came meanwhile is compared by itself. ``last_partition`` says which partition
+    that is (unset: the record's), since the version may have come over in a merge.
     """
 
     event_id: str

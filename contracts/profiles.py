@@ -153,6 +153,26 @@ def merge_metadata(
     return before if told and len(codec.encode(after)) > METADATA_BYTES_MAX else after
 
 
+def fill(state: ProfileState, other: ProfileState) -> tuple[ProfileState, Changes]:
+    """Fill what is empty in a profile from another one of the same person; answers what changed.
+
+    Metadata is filled key by key, unless that takes it past ``METADATA_BYTES_MAX``.
+    """
+    texts: dict[str, str | None] = {}
+    for name in TEXT_FIELDS:
+        own: str | None = getattr(state, name)
+        texts[name] = getattr(other, name) if own is None else own
+    metadata = {**other.metadata, **state.metadata}
+    if len(codec.encode(metadata)) > METADATA_BYTES_MAX:
+        metadata = state.metadata
+    after = ProfileState(
+        **texts,
+        address=other.address if state.address is None else state.address,
+        metadata=metadata,
+    )
+    return after, dict(_changes(state, after))
+
+
 def _changes(before: ProfileState, after: ProfileState) -> Iterator[tuple[str, FieldChange]]:
     for name in TEXT_FIELDS:
         old: str | None = getattr(before, name)

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import LiteralString
 
+import msgspec
+
 from projections.customers import model, store
 from projections.customers.model import WorkingSet
-from projections.kernel.projection import Output, Step
+from projections.kernel.projection import Late, Output, Step, TakeOver
 from services.runtime.postgres import Session
 from services.runtime.sealing import KeyRing, MasterKey
 
@@ -24,7 +26,10 @@ _LAWS: tuple[tuple[str, LiteralString], ...] = (
         "facts whose owner has no event of them: {}",
         """
         SELECT count(*) FROM fact_owners o LEFT JOIN events e USING (workspace, customer, fact)
-        WHERE e.fact IS NULL OR e.record_offset < o.record_offset""",
+        WHERE e.fact IS NULL OR (e.partition = o.partition AND e.record_offset < o.record_offset
+            AND NOT EXISTS (
+                SELECT FROM events d JOIN closed c USING (workspace, customer)
+                WHERE d.workspace = o.workspace AND d.fact = o.fact))""",
     ),
     (
         "facts that can stand at several customers and have no owner: {}",
@@ -43,10 +48,13 @@ _LAWS: tuple[tuple[str, LiteralString], ...] = (
         """
         SELECT count(*) FROM customers c LEFT JOIN LATERAL (
             SELECT kind, recorded_at FROM timeline t
-            WHERE t.workspace = c.workspace AND t.customer = c.customer
+            WHERE t.workspace = c.workspace AND t.customer = c.customer AND origins IS NULL
             ORDER BY record_offset, number LIMIT 1) AS first ON true
-        WHERE first.kind IS DISTINCT FROM 'customer.created'
-            OR first.recorded_at IS DISTINCT FROM c.created_at""",
+        WHERE NOT EXISTS (
+            SELECT FROM closed d WHERE d.workspace = c.workspace AND d.customer = c.customer
+                AND d.taken_by IS NOT NULL)
+            AND (first.kind IS DISTINCT FROM 'customer.created'
+            OR first.recorded_at IS DISTINCT FROM c.created_at)""",
     ),
     (
         "events whose last version is not on the timeline: {}",
@@ -54,7 +62,11 @@ _LAWS: tuple[tuple[str, LiteralString], ...] = (
         SELECT count(*) FROM events e WHERE NOT EXISTS (
             SELECT 1 FROM timeline t
             WHERE t.workspace = e.workspace AND t.customer = e.customer
-                AND t.record_offset = e.record_offset AND t.kind = 'custom_event.' || e.event)""",
+                AND t.partition = e.partition AND t.record_offset = e.record_offset
+                AND t.kind = 'custom_event.' || e.event)
+            AND NOT EXISTS (
+                SELECT FROM closed c WHERE c.workspace = e.workspace AND c.customer = e.customer
+                    AND c.taken_by IS NOT NULL)""",
     ),
 )
 
@@ -87,6 +99,15 @@ class Customers:
         """Write what changed; answers the withdrawals that follow."""
         del live  # withdrawals of a generation that is not live are read from the log
         return await store.write(session, working)
+
+    async def take_over(self, session: Session, taking: TakeOver) -> Sequence[Output]:
+        """Hand events and timeline of a merged customer to the survivor, whose profile gains."""
+        await store.take_over(session, taking)
+        return ()
+
+    async def seal_anew(self, session: Session, late: Sequence[Late]) -> Sequence[msgspec.Raw]:
+        """Seal what was told late of a merged customer for the survivor."""
+        return await store.seal_anew(session, self._keys, late)
 
     async def verify(self, session: Session) -> list[str]:
         """Check the read model against itself and the kernel's facts."""

@@ -197,7 +197,7 @@ class Applier(Generic[W]):
         with translated():
             reading, late = await self._merges.late(plan.reading)
             plan = msgspec.structs.replace(plan, reading=reading)
-            facts = FactsOfBatch(keeps_content=self._projection.keeps_content)
+            facts = FactsOfBatch(old.partition, keeps_content=self._projection.keeps_content)
             await facts.load(self._session, plan.reading.decoded)
             steps = [self._steps.of(each, facts) for each in plan.reading.decoded]
             await self._load(steps, plan)

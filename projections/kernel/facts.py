@@ -73,7 +73,8 @@ _fixed = Struct(">h i16s i16s ii iq iq i? iq iq".replace(" ", "")).pack
 class FactsOfBatch:
     """The facts that a batch of one partition is about."""
 
-    def __init__(self, *, keeps_content: bool) -> None:
+    def __init__(self, partition: int, *, keeps_content: bool) -> None:
+        self._partition = partition
         self._keeps_content = keeps_content
         self._stored: dict[FactPlace, Stored] = {}
         self._existing: set[FactPlace] = set()
@@ -106,11 +107,12 @@ class FactsOfBatch:
                     keeps_content=self._keeps_content,
                 )
             case EventWithdrawn():
+                partition = event.last_partition
                 change = withdraw(
                     stored,
                     EventId(event.event_id),
                     last_offset=event.last_offset,
-                    last_partition=event.last_partition,
+                    last_partition=None if partition == self._partition else partition,
                 )
             case ProfileChanged() | AdjustRequested() | JoinRequested() | InternalEvent():
                 return None

@@ -31,11 +31,21 @@ from projections.kernel.projection import Doubled, Forwarding, Late, Merging, Ou
 from projections.kernel.records import Decoded, Reading
 from services.runtime.postgres import Session, translated
 
-_ANY: LiteralString = "SELECT EXISTS (SELECT FROM closed WHERE partition = %s)"
+_ANY: LiteralString = """
+SELECT EXISTS (SELECT FROM closed WHERE partition = %s)
+    OR EXISTS (SELECT FROM closed WHERE taken_partition = %s)"""
 _LATE: LiteralString = """
 SELECT c.workspace, uuid_send(c.customer), uuid_send(c.survivor)
 FROM unnest(%s, %s) AS k (workspace, customer)
 JOIN closed c USING (workspace, customer)"""
+_HEIRS: LiteralString = """
+WITH RECURSIVE heirs AS (
+    SELECT n.place, n.workspace, n.customer
+    FROM unnest(%s, %s) WITH ORDINALITY AS n (workspace, customer, place)
+    UNION ALL
+    SELECT h.place, h.workspace, c.taken_by FROM heirs h JOIN closed c USING (workspace, customer)
+    WHERE c.taken_by IS NOT NULL)
+SELECT place, uuid_send(customer) FROM heirs"""
 _CLOSE: LiteralString = """
 INSERT INTO closed (workspace, customer, survivor, partition, record_offset, revision)
 VALUES (%s, %s, %s, %s, %s, %s)"""
@@ -129,20 +139,24 @@ class Merges:
     async def late(self, reading: Reading) -> tuple[Reading, list[Late]]:
         """Part what is told of closed customers from what the model is to see.
 
-        Where the partition has closed none, nothing is asked.
+        A withdrawal from the very customer whom the fact's holder was merged into is passed over.
+        Where the partition has no part in any merge, nothing is asked.
         """
         if self._any is None:
-            row = await (await self._session.execute(_ANY, (self._partition,))).fetchone()
+            row = await (await self._session.execute(_ANY, (self._partition,) * 2)).fetchone()
             self._any = row is not None and row[0]
         if not self._any:
             return reading, []
         survivors = await _survivors(self._session, reading.decoded)
-        if not survivors:
+        moot = await _moot(self._session, reading.decoded)
+        if not survivors and not moot:
             return reading, []
         kept: list[Decoded] = []
         late: list[Late] = []
         for decoded in reading.decoded:
             survivor = survivors.get((decoded.record.workspace, decoded.record.subject))
+            if decoded.offset in moot:
+                continue
             if survivor is None or isinstance(decoded.data, ClockAdvanced):
                 kept.append(decoded)
             elif not _closes(decoded):
@@ -280,6 +294,27 @@ async def _survivors(session: Session, decoded: Sequence[Decoded]) -> Mapping[tu
     return {
         (workspace, binary.customer_id(customer)): binary.customer_id(survivor)
         for workspace, customer, survivor in found
+    }
+
+
+async def _moot(session: Session, decoded: Sequence[Decoded]) -> set[int]:
+    """Find the withdrawals from customers who hold the fact, since its holder became one of them.
+
+    Answers their offsets.
+    """
+    told = [(each, each.data.held_by) for each in decoded if isinstance(each.data, EventWithdrawn)]
+    if not told:
+        return set()
+    keys = (
+        binary.texts(each.record.workspace for each, _ in told),
+        binary.uuids([binary.customer_key(holder) for _, holder in told]),
+    )
+    found = await (await session.execute(_HEIRS, keys)).fetchall()
+    heirs = {(place, binary.customer_id(heir)) for place, heir in found}
+    return {
+        each.offset
+        for place, (each, _) in enumerate(told, start=1)
+        if (place, each.record.subject) in heirs
     }
 
 

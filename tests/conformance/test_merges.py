@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 
 from contracts.events import CustomEvent
 from contracts.identifiers import event_id, fact_key
+from projections.customers.projection import Customers
 from projections.kernel.errors import AwaitedError, FencedError
+from projections.kernel.projection import Projection
 from services.runtime.kafka.consumer import Incoming
+from services.runtime.sealing import MasterKey
 from tests.conformance.building import Build, new_build, relayed_by
 from tests.conformance.gathering import Gathering
 from tests.conformance.histories import CUSTOMERS, Told, histories
 from tests.conformance.logs import WORKSPACE, Log, customer_number
-from tests.conformance.reminding import Reminder
 from tests.conformance.test_timers import pass_time
 
 FAR = 1, 2
@@ -33,6 +36,12 @@ AFTER = timedelta(milliseconds=15)
 
 def gathering() -> Gathering:
     return Gathering(after=AFTER)
+
+
+SUBJECTS: dict[str, Callable[[], Projection[Any]]] = {
+    "customers": lambda: Customers(MasterKey(b"m" * 32)),
+    "gathering": gathering,
+}
 
 
 def purchase(order: str, *, event: str = "order.completed") -> CustomEvent:
@@ -104,9 +113,11 @@ def tell(log: Log, history: Sequence[Told], wishes: Sequence[Merge]) -> Registry
     return registry
 
 
-async def live_log(database: str, log: Log, draw: random.Random) -> dict[str, list[str]]:
+async def live_log(
+    subject: Projection[Any], database: str, log: Log, draw: random.Random
+) -> dict[str, list[str]]:
     """Apply a log as the live generation, which passes late records on; answer its rows."""
-    async with new_build(gathering(), database, live=True) as live:
+    async with new_build(subject, database, live=True) as live:
         await live.live(log, draw)
         pass_time(log, timedelta(hours=9))
         await live.live(log, draw)
@@ -123,55 +134,77 @@ def facts_told(history: Sequence[Told], customer: int) -> set[str]:
     }
 
 
-async def facts_at(build: Build[list[Reminder]], customer: int) -> set[str]:
+async def facts_at(build: Build[Any], customer: int) -> set[str]:
     query = "SELECT fact::text FROM facts WHERE customer = %s::uuid"
     digits = customer_number(customer).removeprefix("cust_")
     return {row[0] for row in await (await build.session.execute(query, (digits,))).fetchall()}
 
 
-async def one(build: Build[list[Reminder]], query: str) -> object:
+async def one(build: Build[Any], query: str) -> object:
     row = await (await build.session.execute(query.encode())).fetchone()
     return None if row is None else row[0]
 
 
-@settings(
-    max_examples=12,
+over_histories = settings(
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     print_blob=True,
 )
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@over_histories
 @given(history=histories, wishes=merges, seed=st.integers(0, 2**32))
 def test_any_order_of_partitions_and_any_batches_give_the_rows_that_live_has(
-    database: str, history: list[Told], wishes: list[Merge], seed: int
+    name: str, database: str, history: list[Told], wishes: list[Merge], seed: int
 ) -> None:
     async def run() -> None:
         log = Log()
         registry = tell(log, history, wishes)
-        expected = await live_log(database, log, random.Random(seed))
+        subject = SUBJECTS[name]
+        expected = await live_log(subject(), database, log, random.Random(seed))
 
         for order, batch in ((random.Random(seed + 1), 0), (None, 1), (None, 0)):
-            async with new_build(gathering(), database) as build:
+            async with new_build(subject(), database) as build:
                 await build.run(log, order=order, batch=batch)
                 assert await build.rows() == expected
 
-        async with new_build(gathering(), database) as build:
+        async with new_build(subject(), database) as build:
             await build.run(log)
             assert await build.count("dead_letters") == 0
+            assert await build.projection.verify(build.session) == []
             assert await one(build, "SELECT count(*) FROM closed WHERE taken_by IS NULL") == 0
+            assert await one(build, "SELECT count(*) FROM timers WHERE partition >= 0") == 0
             for customer in range(1, CUSTOMERS + 1):
                 held = await facts_at(build, registry.root(customer))
                 assert facts_told(history, customer) <= {each.replace("-", "") for each in held}
-            assert await one(build, UNREMINDED) == 0
-            assert await one(build, "SELECT count(*) FROM timers WHERE partition >= 0") == 0
+            for query in LAWS.get(name, ()):
+                assert await one(build, query) == 0
 
     asyncio.run(run())
 
 
-UNREMINDED = """
-SELECT count(*) FROM facts f LEFT JOIN closed c USING (workspace, customer)
-WHERE c.customer IS NULL AND f.deleted_at IS NULL AND (
-    SELECT count(*) FROM reminders r WHERE r.customer = f.customer AND r.fact = f.fact) <> 2"""
-"""Facts of open customers that stand without both of their reminders."""
+LAWS = {
+    "gathering": [
+        # of the facts of open customers that stand, those without both of their reminders
+        """
+        SELECT count(*) FROM facts f LEFT JOIN closed c USING (workspace, customer)
+        WHERE c.customer IS NULL AND f.deleted_at IS NULL AND (SELECT count(*)
+            FROM reminders r WHERE r.customer = f.customer AND r.fact = f.fact) <> 2"""
+    ],
+    "customers": [
+        # facts that do not stand at exactly one open customer, their owner
+        """
+        SELECT count(*) FROM fact_owners o WHERE 1 <> (
+            SELECT count(*) FROM facts f LEFT JOIN closed c USING (workspace, customer)
+            WHERE f.fact = o.fact AND c.customer IS NULL AND NOT f.withdrawn)
+            OR o.customer IN (SELECT customer FROM closed)
+            OR NOT EXISTS (SELECT FROM facts f
+                WHERE f.fact = o.fact AND f.customer = o.customer AND NOT f.withdrawn)"""
+    ],
+}
+"""Counts that are zero, by projection, once every partition is at its end."""
 
 
 def merged_log() -> Log:

@@ -122,7 +122,10 @@ async def test_the_loser_is_told_once_with_the_offset_it_lost_at(database: str) 
         (record,) = withdrawals
         assert record.subject == ALEX
         assert codec.decoder(EventWithdrawn).decode(record.data) == EventWithdrawn(
-            event_id=order(0).event_id, last_offset=lost_at.offset, held_by=KIM
+            event_id=order(0).event_id,
+            last_partition=lost_at.partition,
+            last_offset=lost_at.offset,
+            held_by=KIM,
         )
         session, schema = build.session, build.generation.schema
         page = await queries.activity(session, schema, WORKSPACE, ALEX, limit=10)

@@ -43,6 +43,7 @@ CREATE TABLE events (
     partition integer NOT NULL,
     record_offset bigint NOT NULL, -- of the version that stands
     content text NOT NULL,       -- JSON: projections.customers.model.EventContent
+    origins uuid[],              -- customers that it came from by merges, the last one last
     CONSTRAINT events_have_one_row_a_customer PRIMARY KEY (workspace, customer, fact)
 );
 CREATE INDEX events_by_fact ON events (workspace, fact);
@@ -62,8 +63,9 @@ CREATE TABLE timeline (
     recorded_at timestamptz NOT NULL, -- logical time of the record's place
     data text NOT NULL,          -- JSON object
     caused_by text,
-    CONSTRAINT timeline_has_one_row_an_entry
-        PRIMARY KEY (workspace, customer, record_offset, number)
+    origins uuid[],              -- as of events
+    CONSTRAINT timeline_has_one_row_an_entry -- in order, also of several partitions after a merge
+        PRIMARY KEY (workspace, customer, recorded_at, partition, record_offset, number)
 );
 CREATE INDEX timeline_by_place
     ON timeline (workspace, recorded_at, partition, record_offset, number);

@@ -4,6 +4,7 @@ Guarantee: the rows are a function of the log. Nothing here reads a clock or a d
 """
 
 from projections.customers.model.fold import apply
+from projections.customers.model.merging import take_over
 from projections.customers.model.owners import Claim, Owner, Withdrawal, settle
 from projections.customers.model.rows import (
     CustomerRow,
@@ -28,4 +29,5 @@ __all__ = [
     "WorkingSet",
     "apply",
     "settle",
+    "take_over",
 ]

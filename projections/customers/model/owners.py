@@ -38,10 +38,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer who loses the fact, up to ``last_offset`` of its partition, to ``held_by``."""
+    """A customer who loses the fact to ``held_by``: the version at ``last_offset``, or before."""
 
     key: FactKey
     customer: str
+    last_partition: int
     last_offset: int
     held_by: str
     cause: Step
@@ -81,6 +82,7 @@ def settle(held: Owner, claims: Iterable[Claim]) -> tuple[Owner, list[Withdrawal
                 Withdrawal(
                     key=claim.key,
                     customer=loser.customer,
+                    last_partition=loser.partition,
                     last_offset=loser.offset,
                     held_by=winner.customer,
                     cause=claim.step,

@@ -96,6 +96,13 @@ class VersionEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     changes: dict[str, FieldChange] | None = None
 
 
+class MergedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """``data`` of ``customer.merged``: who is one with this customer now, and what that filled."""
+
+    merged: str
+    changes: dict[str, FieldChange]
+
+
 class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True):
     """``data`` of ``customer.created`` and ``customer.updated``."""
 

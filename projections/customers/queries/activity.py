@@ -35,8 +35,9 @@ _COLUMNS = sql.SQL("""e.customer::text, e.partition, e.record_offset, e.number, 
     e.occurred_at, e.recorded_at, e.data, e.caused_by""")
 _OF_CUSTOMER: LiteralString = (
     "SELECT {columns} FROM {table} e WHERE workspace = %s AND customer = %s"
-    " AND (record_offset, number) < (%s, %s) AND (%s::text IS NULL OR kind = %s)"
-    " ORDER BY record_offset DESC, number DESC LIMIT %s"
+    " AND (recorded_at, partition, record_offset, number) < (%s, %s, %s, %s)"
+    " AND (%s::text IS NULL OR kind = %s)"
+    " ORDER BY recorded_at DESC, partition DESC, record_offset DESC, number DESC LIMIT %s"
 )
 _OF_WORKSPACE: LiteralString = (
     "SELECT {columns} FROM {table} e WHERE workspace = %s"
@@ -96,13 +97,19 @@ async def activity(
         cursor: ``next_cursor`` of the page before.
     """
     check_limit(limit)
-    end = read_cursor(cursor, TimelineEnd, TimelineEnd(OFFSET_END, 0))
+    start = TimelineEnd(FAR_FUTURE, _PARTITION_END, OFFSET_END, _NUMBER_END)
+    end = read_cursor(cursor, TimelineEnd, start)
     query = sql.SQL(_OF_CUSTOMER).format(columns=_COLUMNS, table=sql.Identifier(schema, "timeline"))
     digits = rows.customer_uuid(customer)
-    parameters = (workspace, digits, end.offset, end.number, kind, kind, limit + 1)
+    place = (end.recorded_at, end.partition, end.offset, end.number)
+    parameters = (workspace, digits, *place, kind, kind, limit + 1)
     found = await _fetch(session, query, parameters)
     last = found[limit - 1] if len(found) > limit else None
-    ended = None if last is None else write_cursor(TimelineEnd(last.offset, last.number))
+    ended = None
+    if last is not None:
+        ended = write_cursor(
+            TimelineEnd(last.recorded_at, last.partition, last.offset, last.number)
+        )
     return ActivityPage(data=[_entry(row) for row in found[:limit]], next_cursor=ended)
 
 

@@ -1,6 +1,7 @@
 """Finding customers by id, source_id or email."""
 
 import re
+from collections.abc import Mapping
 from typing import Final, LiteralString
 
 import msgspec
@@ -22,14 +23,25 @@ from services.runtime.postgres import Session
 _CUSTOMER_ID: Final = re.compile(r"cust_[0-9a-f]{32}", re.ASCII)
 
 _COLUMNS = PROFILE_COLUMNS + sql.SQL(", c.customer::text")
-_BY_ID: LiteralString = "SELECT {columns} FROM {table} c WHERE workspace = %s AND customer = %s"
+# Who was merged into another one answers as that one.
+_BY_ID: LiteralString = """
+WITH RECURSIVE heirs AS (
+    SELECT %(workspace)s::text AS workspace, %(customer)s::uuid AS customer
+    UNION ALL
+    SELECT d.workspace, d.taken_by FROM heirs h JOIN {closed} d USING (workspace, customer)
+    WHERE d.taken_by IS NOT NULL)
+SELECT {columns} FROM heirs JOIN {table} c USING (workspace, customer)
+WHERE NOT EXISTS (SELECT FROM {closed} d WHERE d.workspace = c.workspace
+    AND d.customer = c.customer AND d.taken_by IS NOT NULL)"""
 _BY_SOURCE_ID: LiteralString = (
     "SELECT {columns} FROM {table} c WHERE workspace = %s AND source_id = %s"
     " ORDER BY created_at, customer LIMIT 1"
 )
 _BY_EMAIL: LiteralString = (
     "SELECT {columns} FROM {table} c WHERE workspace = %s AND lower(email) = lower(%s)"
-    " AND (created_at, customer) > (%s, %s) ORDER BY created_at, customer LIMIT %s"
+    " AND (created_at, customer) > (%s, %s) AND NOT EXISTS (SELECT FROM {closed} d"
+    " WHERE d.workspace = c.workspace AND d.customer = c.customer AND d.taken_by IS NOT NULL)"
+    " ORDER BY created_at, customer LIMIT %s"
 )
 
 
@@ -40,18 +52,36 @@ class _Row(ProfileColumns, array_like=True, frozen=True):
 async def find_customer(
     session: Session, schema: str, workspace: str, id_or_source_id: str
 ) -> CustomerProfile | None:
-    """Find a customer; an id outranks a source_id that looks like one."""
-    table = sql.Identifier(schema, "customers")
+    """Find a customer; an id outranks a source_id that looks like one.
+
+    Who was merged into another customer is found as that one, also by the source_id of before.
+    """
     if _CUSTOMER_ID.fullmatch(id_or_source_id):
-        by_id = (workspace, rows.customer_uuid(id_or_source_id))
-        found = await _find(session, sql.SQL(_BY_ID).format(columns=_COLUMNS, table=table), by_id)
-        if found:
-            return found[0]
-    by_source_id = (workspace, id_or_source_id)
-    found = await _find(
-        session, sql.SQL(_BY_SOURCE_ID).format(columns=_COLUMNS, table=table), by_source_id
-    )
+        digits = rows.customer_uuid(id_or_source_id)
+        found = await _find_heir(session, schema, workspace, digits)
+        if found is not None:
+            return found
+    query = sql.SQL(_BY_SOURCE_ID).format(**_names(schema))
+    by_source_id = await _find(session, query, (workspace, id_or_source_id))
+    if not by_source_id:
+        return None
+    return await _find_heir(session, schema, workspace, rows.customer_uuid(by_source_id[0].id))
+
+
+async def _find_heir(
+    session: Session, schema: str, workspace: str, digits: str
+) -> CustomerProfile | None:
+    query = sql.SQL(_BY_ID).format(**_names(schema))
+    found = await _find(session, query, {"workspace": workspace, "customer": digits})
     return found[0] if found else None
+
+
+def _names(schema: str) -> dict[str, sql.Composable]:
+    return {
+        "columns": _COLUMNS,
+        "table": sql.Identifier(schema, "customers"),
+        "closed": sql.Identifier(schema, "closed"),
+    }
 
 
 async def find_customers_by_email(
@@ -66,7 +96,7 @@ async def find_customers_by_email(
     """Find who has an email in the profile, whatever its case; the first created first."""
     check_limit(limit)
     end = read_cursor(cursor, CustomersEnd, CustomersEnd(FAR_PAST, "0" * 32))
-    query = sql.SQL(_BY_EMAIL).format(columns=_COLUMNS, table=sql.Identifier(schema, "customers"))
+    query = sql.SQL(_BY_EMAIL).format(**_names(schema))
     place = (end.created_at, end.customer)
     found = await _find(session, query, (workspace, email.strip(), *place, limit + 1))
     last = found[limit - 1] if len(found) > limit else None
@@ -77,7 +107,9 @@ async def find_customers_by_email(
 
 
 async def _find(
-    session: Session, query: sql.Composed, parameters: tuple[object, ...]
+    session: Session,
+    query: sql.Composed,
+    parameters: tuple[object, ...] | Mapping[str, object],
 ) -> list[CustomerProfile]:
     found = await (await session.execute(query, parameters)).fetchall()
     return [_profile(msgspec.convert(row, _Row)) for row in found]

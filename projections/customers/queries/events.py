@@ -42,10 +42,13 @@ _BY_FACT: LiteralString = (
     " WHERE e.workspace = %s AND e.fact = %s AND NOT e.withdrawn"
     " ORDER BY (o.customer = e.customer) DESC NULLS LAST, e.customer LIMIT 1"
 )
+# What a merge set aside, since the survivor has it too, is not shown.
 _LIST: LiteralString = (
     "SELECT {columns} FROM {events} e JOIN {customers} c USING (workspace, customer)"
     " WHERE {where} AND NOT e.withdrawn AND (e.occurred_at, e.fact) < (%(at)s, %(fact)s)"
     " AND e.occurred_at >= %(since)s AND e.occurred_at <= %(until)s"
+    " AND NOT EXISTS (SELECT FROM {closed} d WHERE d.workspace = e.workspace"
+    " AND d.customer = e.customer AND d.taken_by IS NOT NULL)"
     " ORDER BY e.occurred_at DESC, e.fact DESC LIMIT %(limit)s"
 )
 # Every type's newest events by the index of its own, found by skipping from type to type.
@@ -62,6 +65,8 @@ FROM types CROSS JOIN LATERAL (
     SELECT * FROM {events} n WHERE n.workspace = %(workspace)s AND n.event = types.event
         AND NOT n.withdrawn AND (n.occurred_at, n.fact) < (%(at)s, %(fact)s)
         AND n.occurred_at >= %(since)s AND n.occurred_at <= %(until)s
+        AND NOT EXISTS (SELECT FROM {closed} d WHERE d.workspace = n.workspace
+            AND d.customer = n.customer AND d.taken_by IS NOT NULL)
     ORDER BY n.occurred_at DESC, n.fact DESC LIMIT %(limit)s) e
 JOIN {customers} c ON c.workspace = e.workspace AND c.customer = e.customer
 WHERE types.event IS NOT NULL
@@ -189,6 +194,7 @@ def _names(schema: str) -> dict[str, sql.Composable]:
         "columns": _COLUMNS,
         "events": sql.Identifier(schema, "events"),
         "customers": sql.Identifier(schema, "customers"),
+        "closed": sql.Identifier(schema, "closed"),
         "owners": sql.Identifier(schema, "fact_owners"),
     }
 

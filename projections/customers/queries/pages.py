@@ -29,6 +29,8 @@ class EventsEnd(msgspec.Struct, frozen=True, array_like=True, tag="events"):
 class TimelineEnd(msgspec.Struct, frozen=True, array_like=True, tag="timeline"):
     """Where a page of a customer's timeline ended."""
 
+    recorded_at: datetime
+    partition: int
     offset: int
     number: int
 

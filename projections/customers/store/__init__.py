@@ -8,14 +8,19 @@ from collections.abc import Sequence
 
 from projections.customers.model import WorkingSet
 from projections.customers.store import customers, events, owners, seals, timeline
+from projections.customers.store.merging import take_over
+from projections.customers.store.sealed_anew import seal_anew
 from projections.kernel.projection import Output, Step
 from services.runtime.postgres import Session
 from services.runtime.sealing import KeyRing
 
+__all__ = ["load", "seal_anew", "take_over", "write"]
+
 
 async def load(session: Session, keys: KeyRing, working: WorkingSet, steps: Sequence[Step]) -> None:
     """Read the rows that these steps may touch, and open what is sealed in them."""
-    await customers.load(session, working, steps)
+    met = {(step.record.workspace, step.record.subject) for step in steps}
+    await customers.load(session, working, met)
     await events.load(session, working, steps)
     await seals.open_all(session, keys, working, steps)
 

@@ -3,7 +3,7 @@
 Guarantee: a customer's row is read once and kept while the customer is met again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from struct import Struct
 from typing import LiteralString
@@ -17,7 +17,6 @@ from contracts.profiles import TEXT_FIELDS, ProfileState
 from projections.customers.model import CustomerRow, WorkingSet
 from projections.customers.model.rows import CustomerKey
 from projections.kernel import binary
-from projections.kernel.projection import Step
 from projections.kernel.tables import Table
 from services.runtime.postgres import Session
 
@@ -75,9 +74,8 @@ class _Row(ProfileColumns, array_like=True, frozen=True):
     merged: bytes | None
 
 
-async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
-    """Read the customers of these steps that are not in memory yet."""
-    met = {(step.record.workspace, step.record.subject) for step in steps}
+async def load(session: Session, working: WorkingSet, met: AbstractSet[CustomerKey]) -> None:
+    """Read those of these customers who are not in memory yet."""
     missing = sorted(each for each in met if each not in working.customers)
     if not missing:
         return

@@ -37,11 +37,12 @@ _UPDATE: LiteralString = """
 UPDATE events e SET outcome = n.outcome, version = n.version, revision = n.revision,
     occurred_at = n.occurred_at, counted_at = n.counted_at, created_at = n.created_at,
     deleted_at = n.deleted_at, withdrawn = n.withdrawn, record_offset = n.record_offset,
-    content = n.content
+    content = n.content, partition = n.partition
 FROM unnest(%s, %s, %s, %s, %s::int[], %s, %s::timestamptz[], %s::timestamptz[],
-    %s::timestamptz[], %s::timestamptz[], %s::bool[], %s, %s::text[])
+    %s::timestamptz[], %s::timestamptz[], %s::bool[], %s, %s::text[],
+    %s::int[])
     AS n (workspace, customer, fact, outcome, version, revision, occurred_at, counted_at,
-        created_at, deleted_at, withdrawn, record_offset, content)
+        created_at, deleted_at, withdrawn, record_offset, content, partition)
 WHERE e.workspace = n.workspace AND e.customer = n.customer AND e.fact = n.fact"""
 _UPDATE_OUTCOMES: LiteralString = """
 UPDATE events e SET outcome = n.outcome
@@ -169,4 +170,5 @@ def _columns(known: list[tuple[FactPlace, EventRow]]) -> tuple[object, ...]:
         [row.withdrawn for _, row in known],
         binary.bigints(row.offset for _, row in known),
         [codec.encode(row.content).decode() for _, row in known],
+        [row.partition for _, row in known],
     )

@@ -123,7 +123,10 @@ def _columns(told: Sequence[tuple[_Fact, Owner]]) -> tuple[object, ...]:
 
 def _output(lost: Withdrawal) -> Output:
     withdrawn = EventWithdrawn(
-        event_id=event_id(lost.key), last_offset=lost.last_offset, held_by=lost.held_by
+        event_id=event_id(lost.key),
+        last_offset=lost.last_offset,
+        last_partition=lost.last_partition,
+        held_by=lost.held_by,
     )
     return Output(
         topic=CUSTOMER_EVENTS,

@@ -45,6 +45,7 @@ CREATE TABLE closed (
     CONSTRAINT closed_has_one_row_a_customer PRIMARY KEY (workspace, customer)
 );
 CREATE INDEX closed_by_partition ON closed (partition);
+CREATE INDEX closed_by_taken_partition ON closed (taken_partition);
 
 CREATE TABLE timers (
     workspace text NOT NULL,
