@@ -4,7 +4,7 @@ Guarantee: ``move`` is the first statement of the transaction that writes a batc
 changes nothing unless the owner is still the owner and the batch starts where the rows end.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import LiteralString
@@ -163,10 +163,3 @@ async def _one(session: Session, statement: LiteralString, partition: int) -> Ch
         is_partway=row[7],
         hold_at=row[8],
     )
-
-
-def newer(known: Mapping[str, int], name: str, number: int) -> dict[str, int]:
-    """Return the mapping with ``name`` at ``number`` if that is greater, else as it was."""
-    if number <= known.get(name, -1):
-        return dict(known)
-    return {**known, name: number}

@@ -29,7 +29,7 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Timer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An effect of a model: at ``due`` it wants a step with ``TimerFired`` for this customer.
+    """An effect of a model: at ``due`` it wants to be fired for this customer.
 
     One of the same customer, kind and id takes its place; ``due`` None takes it back. ``id`` has
     16 bytes. What is due already fires at once, after the step that set it.
@@ -40,13 +40,6 @@ class Timer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str
     id: bytes
     due: datetime | None
-
-
-class TimerFired(msgspec.Struct, frozen=True, gc=False):
-    """What a step says when a timer of its customer is due."""
-
-    kind: str
-    id: bytes
 
 
 class Armed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -132,10 +125,6 @@ class Timers:
         if clock not in self._next:
             self._next[clock] = await self._find_next(session, clock, _EVER)
         return self._next[clock]
-
-    def known_due(self) -> datetime:
-        """Say when the system clock's next timer is due, as far as is known without a look."""
-        return self._next.get(SYSTEM_CLOCK, NEVER)
 
     async def load(
         self, session: Session, until: Mapping[str, datetime], *, limit: int
