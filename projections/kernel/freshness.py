@@ -1,7 +1,8 @@
 """How fresh the live generation is, a row a partition, for those who must not outrun it.
 
 Guarantee: a row says of an instant that all that stood in the partition by then is applied; it
-never goes back. The clock is Postgres' own, so whoever compares by it compares one clock.
+never goes back. Where nothing waits the instant is by Postgres' clock, else it is the append time
+of the last record applied, which is the broker's.
 """
 
 from collections.abc import Mapping
