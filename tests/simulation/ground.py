@@ -20,7 +20,7 @@ from projections.loyalty.projection import Loyalty
 from services.runtime.postgres import connect
 from tests.conformance.joining import Granting, Segmenting
 from tests.conformance.logs import PARTITIONS
-from tests.simulation.reminded import LATER, SOON, Reminded
+from tests.simulation.reminded import LATER, SOON, Gathered, Reminded
 from tests.simulation.sessions import Database
 from tests.simulation.telling import Telling
 
@@ -28,6 +28,8 @@ SUBJECTS: dict[str, Callable[[], Sequence[Projection[Any]]]] = {
     "loyalty": lambda: [Loyalty()],
     "reminding": lambda: [Reminded(after=SOON)],
     "reminding later": lambda: [Reminded(after=LATER)],
+    "gathering": lambda: [Gathered(after=SOON)],
+    "gathering later": lambda: [Gathered(after=LATER)],
     "telling": lambda: [Telling(late=False)],
     "telling late": lambda: [Telling(late=True)],
     "granting": lambda: [Segmenting(), Granting()],

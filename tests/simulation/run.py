@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import traceback
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -16,6 +15,7 @@ from structlog.testing import capture_logs
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel.batch import Applier
 from projections.kernel.partition import prefer_key_lookups
+from projections.kernel.projection import Merging
 from services.runtime.postgres import Session
 from tests.conformance.logs import PARTITIONS
 from tests.simulation import stories
@@ -26,7 +26,7 @@ from tests.simulation.operators import Operator
 from tests.simulation.processes import Process
 from tests.simulation.readers import Group, Member
 from tests.simulation.sessions import Connect, simulated_sessions
-from tests.simulation.stories import Appending, Gateway, Upstream
+from tests.simulation.stories import Gateway, Registrar, Story, Upstream
 from tests.simulation.turns import StuckError, Turns
 from tests.simulation.verdict import Verdict
 
@@ -135,10 +135,12 @@ class Simulation:
         await group.end()
         await self._judge()
 
-    def _told(self) -> list[Iterator[Appending]]:
-        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(6)]
+    def _told(self) -> list[Story]:
+        draws = [random.Random(f"{self.seed}/story/{number}") for number in range(7)]
         ends = _Ends(self._broker)
+        merges = all(isinstance(part.projection, Merging) for part in self._parts)
         return [
+            *([Registrar(draws[6], 3).story()] if merges else []),
             Gateway(draws[0], 1).story(),
             Gateway(draws[1], 2).story(),
             Upstream(draws[2]).story(ends),
@@ -147,13 +149,18 @@ class Simulation:
             stories.requests(draws[5]),
         ]
 
-    async def _tell(self, story: Iterator[Appending]) -> None:
-        for each in story:
+    async def _tell(self, story: Story) -> None:
+        each = next(story, None)
+        while each is not None:
             await self._pause()
             await self._turns.take(self._world, "tell")
+            ack = self._broker.append(CUSTOMER_EVENTS, each.partition, [each.record])
             if each.is_poison:
-                self._poisoned.add((each.partition, len(self._records(each.partition))))
-            self._broker.append(CUSTOMER_EVENTS, each.partition, [each.record])
+                self._poisoned.add((each.partition, ack.base_offset))
+            try:
+                each = story.send(ack.base_offset)
+            except StopIteration:
+                return
 
     async def _stir(self, group: Group) -> None:
         for _ in range(self._draw.randint(0, REBALANCES_MAX)):

@@ -8,7 +8,7 @@ relayed may stand twice. Somebody appends what nobody can read.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -41,6 +41,7 @@ TOLD_MIN, TOLD_MAX = 10, 28
 WITHDRAWN_MAX = 8
 POISON_MAX = 2
 CLOCKS_MAX = 5
+MERGES_MAX = 3
 REQUESTS_MAX = 8
 EVENTS = ("order.completed", "left_review")
 REVISIONS = 4
@@ -85,6 +86,10 @@ def definitions() -> KnownDefinitions:
     return known
 
 
+Story = Generator[Appending, int, None]
+"""What somebody appends, one record after the other; each time he is told the record's offset."""
+
+
 class Gateway(Log):
     """Tells its share of a history, record by record; what it appends is handed on."""
 
@@ -100,7 +105,7 @@ class Gateway(Log):
         self._made = Appending(target, Outgoing(key, value))
         return Incoming(target, 0, 0, key, value)
 
-    def story(self) -> Iterator[Appending]:
+    def story(self) -> Story:
         """Tell one thing after the other, now and then the last one again."""
         for number in range(self._draw.randint(TOLD_MIN, TOLD_MAX)):
             told = _told(self._draw)
@@ -140,6 +145,34 @@ def _told(draw: random.Random) -> Told:
     )
 
 
+class Registrar(Gateway):
+    """Merges customers as the api does: it closes one, and tells the other where that stands."""
+
+    def story(self) -> Story:
+        """Tell merges, now and then one part twice; a closed customer merges no more."""
+        closed: set[int] = set()
+        for _ in range(self._draw.randint(0, MERGES_MAX)):
+            merged, survivor = self._draw.sample(range(1, CUSTOMERS + 1), 2)
+            if {merged, survivor} & closed:
+                continue
+            closed.add(merged)
+            names = customer_number(merged), customer_number(survivor)
+            for _ in range(self._draw.choice((1, 1, 2))):
+                offset = yield self._merge(*names, None)
+                closing = Incoming(self._partition(names[0]), offset, 0, b"", b"")
+                for _ in range(self._draw.choice((1, 1, 2))):
+                    yield self._merge(*names, closing)
+
+    def _merge(self, merged: str, survivor: str, closing: Incoming | None) -> Appending:
+        self.merge(merged, survivor, closed_at=closing)
+        assert self._made is not None, "telling appends"
+        return self._made
+
+    @staticmethod
+    def _partition(customer: str) -> int:
+        return partition_of(customer.encode(), PARTITIONS)
+
+
 class Upstream:
     """Withdraws facts from customers, as the customers projection does; some of it stands twice."""
 
@@ -148,7 +181,7 @@ class Upstream:
         self._sequences: dict[int, int] = {}
         self._sent: list[Appending] = []
 
-    def story(self, end_of: dict[int, int]) -> Iterator[Appending]:
+    def story(self, end_of: dict[int, int]) -> Story:
         """Tell withdrawals; ``end_of`` says where each partition ends at the time."""
         for _ in range(self._draw.randint(0, WITHDRAWN_MAX)):
             if self._sent and self._draw.random() < 0.3:
@@ -191,7 +224,7 @@ class Upstream:
         return Appending(partition, Outgoing(key, codec.encode(record)))
 
 
-def requests(draw: random.Random) -> Iterator[Appending]:
+def requests(draw: random.Random) -> Story:
     """Ask for points and memberships; the same key now and then again, with another wish even."""
     for _ in range(draw.randint(0, REQUESTS_MAX)):
         customer = customer_number(draw.randint(1, CUSTOMERS))
@@ -218,7 +251,7 @@ def requests(draw: random.Random) -> Iterator[Appending]:
         yield Appending(partition_of(key, PARTITIONS), Outgoing(key, codec.encode(record)))
 
 
-def clocks(draw: random.Random) -> Iterator[Appending]:
+def clocks(draw: random.Random) -> Story:
     """Set the workspace's test clock, forth and back, on every partition; mostly there is none."""
     for number in range(draw.choice((0, 0, 0, 1, CLOCKS_MAX))):
         to = START + timedelta(seconds=draw.choice((-3600, 0, 1, 60, 7200)) * draw.random())
@@ -237,7 +270,7 @@ def clocks(draw: random.Random) -> Iterator[Appending]:
             yield Appending(partition, Outgoing(b"clock", codec.encode(record)))
 
 
-def poison(draw: random.Random) -> Iterator[Appending]:
+def poison(draw: random.Random) -> Story:
     """Append what cannot be read."""
     for _ in range(draw.randint(0, POISON_MAX)):
         yield Appending(

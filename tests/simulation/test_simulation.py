@@ -14,7 +14,7 @@ from tests.simulation.ground import Ground, new_ground
 from tests.simulation.run import Simulation
 
 pytestmark = pytest.mark.timeout(180)
-SEEDS = range(1, 61)
+SEEDS = range(1, 46)
 SEEDS_TWICE = (3, 17)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
 
 import msgspec
+from msgspec import UNSET
 
 from contracts import codec
 from contracts.cloudevent import SEQUENCE_HEADER, SOURCE_HEADER
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import checkpoint as checkpoints
-from projections.kernel.batch import Applier, Committed
+from projections.kernel.batch import Applier
 from projections.kernel.compare import table_digests
+from projections.kernel.errors import AwaitedError
 from projections.kernel.joins import Joins
+from projections.kernel.outbox import Relayed
+from projections.kernel.projection import Forwarding
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.postgres import Session
-from tests.conformance.building import KnownDefinitions, relayed_by
+from tests.conformance.building import KnownDefinitions
 from tests.conformance.logs import PARTITIONS
 from tests.simulation.broker import Broker, SimulatedConsumer
 from tests.simulation.ground import Part
@@ -24,6 +29,10 @@ from tests.simulation.reminded import BROKEN
 
 Sequenced = dict[tuple[str, int, str], list[tuple[int, bytes]]]
 """Sequence and value of each output record in order, by topic, partition and source."""
+
+
+_OUTBOX: LiteralString = "SELECT partition, records FROM outbox ORDER BY partition, sequence_first"
+_relayed = msgspec.msgpack.Decoder(list[Relayed])
 
 
 class BrokenError(AssertionError):
@@ -54,7 +63,7 @@ class Verdict:
         *others, rebuilt = zip(self._part.generations, sessions, strict=True)
         projection, (generation, session) = self._part.projection, rebuilt
         expected = await self._folded(session)
-        faults = [*_outputs_differ(projection.name, expected, self._broker)]
+        faults = [*self._outputs_differ(expected)]
         digests = await table_digests(session, generation.schema)
         for other, reading in others:
             found = await table_digests(reading, other.schema)
@@ -70,28 +79,72 @@ class Verdict:
 
     async def _folded(self, session: Session) -> Sequenced:
         """Fold the log without any haste or harm; answers what that puts out."""
-        projection, commits = self._part.projection, list[Committed]()
-        for partition in range(PARTITIONS):
-            held = await checkpoints.claim(session, partition)
-            applier = Applier(
-                projection,
-                session,
-                self._definitions,
-                live=True,
-                partition=partition,
-                partitions=PARTITIONS,
-                joins=Joins(self._reader, partition),
-            )
-            records = list(self._broker.records(CUSTOMER_EVENTS, partition))
-            if records:
-                commits += await applier.apply(held, records)
+        appliers = {each: await self._applier(session, each) for each in range(PARTITIONS)}
+        waiting = set(appliers)
+        while waiting:
+            ended = {each for each in waiting if await self._apply(session, appliers[each], each)}
+            assert ended, "partitions wait for each other"
+            waiting -= ended
         outputs: Sequenced = {}
-        for commit in commits:
-            source = f"{projection.name}/{commit.checkpoint.partition}"
-            for relayed in relayed_by([commit]):
+        for partition, records in await (await session.execute(_OUTBOX)).fetchall():
+            source = f"{self._part.projection.name}/{partition}"
+            for relayed in _relayed.decode(records):
                 told = outputs.setdefault((relayed.topic, relayed.target, source), [])
                 told.append((relayed.sequence, relayed.value))
-        return outputs
+        return self._comparable(outputs)
+
+    def _comparable(self, outputs: Sequenced) -> Sequenced:
+        """Drop the sequences of who passes late records on: batches decide what comes between."""
+        if not isinstance(self._part.projection, Forwarding):
+            return outputs
+        return {
+            place: [(0, _without_sequence(value)) for _, value in told]
+            for place, told in outputs.items()
+        }
+
+    async def _applier(self, session: Session, partition: int) -> Applier[Any]:
+        await checkpoints.claim(session, partition)
+        return Applier(
+            self._part.projection,
+            session,
+            self._definitions,
+            live=True,
+            partition=partition,
+            partitions=PARTITIONS,
+            joins=Joins(self._reader, partition),
+        )
+
+    async def _apply(self, session: Session, applier: Applier[Any], partition: int) -> bool:
+        """Apply a partition as far as it goes; answers whether that is to its end."""
+        held = await checkpoints.read(session, partition)
+        log = self._broker.records(CUSTOMER_EVENTS, partition)
+        while held.next_offset < len(log):
+            try:
+                commits = await applier.apply(held, log[held.next_offset :])
+            except AwaitedError:  # what another partition has not passed yet
+                applier.forget()
+                return False
+            held = commits[-1].checkpoint
+        return True
+
+    def _outputs_differ(self, expected: Sequenced) -> Iterable[str]:
+        """Say where a consumer that follows the sequence rule sees something else."""
+        found: Sequenced = {}
+        for (topic, partition), records in self._broker.logs().items():
+            for source, sequence, record in _sequenced(records):
+                if source.startswith(f"{self._part.projection.name}/"):
+                    told = found.setdefault((topic, partition, source), [])
+                    if not told or sequence > told[-1][0]:
+                        told.append((sequence, record.value))
+        found = self._comparable(found)
+        for place in sorted({*expected, *found}):
+            wanted, seen = expected.get(place, []), found.get(place, [])
+            if wanted != seen:
+                yield (
+                    f"{place} has sequences {[each for each, _ in seen]}, "
+                    f"not {[each for each, _ in wanted]}"
+                    + ("" if [s for s, _ in wanted] != [s for s, _ in seen] else " (values differ)")
+                )
 
     def _reader(self, topic: str) -> SimulatedConsumer:
         return SimulatedConsumer(self._broker, self._judging, topic)
@@ -110,23 +163,8 @@ async def _letters_differ(session: Session, poisoned: set[tuple[int, int]]) -> l
     return [f"dead letters are {sorted(others)}, not at {sorted(poisoned)}"]
 
 
-def _outputs_differ(projection: str, expected: Sequenced, broker: Broker) -> Iterable[str]:
-    """Say where a consumer that follows the sequence rule sees something else."""
-    found: Sequenced = {}
-    for (topic, partition), records in broker.logs().items():
-        for source, sequence, record in _sequenced(records):
-            if source.startswith(f"{projection}/"):
-                told = found.setdefault((topic, partition, source), [])
-                if not told or sequence > told[-1][0]:
-                    told.append((sequence, record.value))
-    for place in sorted({*expected, *found}):
-        wanted, seen = expected.get(place, []), found.get(place, [])
-        if wanted != seen:
-            yield (
-                f"{place} has sequences {[each for each, _ in seen]}, "
-                f"not {[each for each, _ in wanted]}"
-                + ("" if [s for s, _ in wanted] != [s for s, _ in seen] else " (values differ)")
-            )
+def _without_sequence(value: bytes) -> bytes:
+    return codec.encode(msgspec.structs.replace(codec.decode_record(value), sequence=UNSET))
 
 
 def _sequenced(records: Iterable[Incoming]) -> Iterable[tuple[str, int, Incoming]]:
