@@ -18,10 +18,12 @@ from projections.kernel.generations import Generation
 from projections.kernel.projection import Projection
 from projections.loyalty.projection import Loyalty
 from services.runtime.postgres import connect
+from tests.conformance.echoing import Echoing
 from tests.conformance.joining import Granting, Segmenting
 from tests.conformance.logs import PARTITIONS
 from tests.simulation.reminded import LATER, SOON, Gathered, Reminded
 from tests.simulation.sessions import Database
+from tests.simulation.stories import OUTCOME
 from tests.simulation.telling import Telling
 
 SUBJECTS: dict[str, Callable[[], Sequence[Projection[Any]]]] = {
@@ -32,6 +34,7 @@ SUBJECTS: dict[str, Callable[[], Sequence[Projection[Any]]]] = {
     "gathering later": lambda: [Gathered(after=LATER)],
     "telling": lambda: [Telling(late=False)],
     "telling late": lambda: [Telling(late=True)],
+    "echoing": lambda: [Echoing(OUTCOME)],
     "granting": lambda: [Segmenting(), Granting()],
 }
 """What is run together, by name; those of one projection share its generations."""

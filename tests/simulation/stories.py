@@ -31,12 +31,13 @@ from contracts.requests import (
 from services.runtime.kafka.consumer import Incoming
 from services.runtime.kafka.producer import Outgoing
 from tests.conformance.building import KnownDefinitions
+from tests.conformance.echoing import Voice
 from tests.conformance.histories import Told
 from tests.conformance.joining import ASKED_BY
 from tests.conformance.logs import PARTITIONS, START, WORKSPACE, Log, customer_number
 
 CUSTOMERS = 4
-TOLD_MIN, TOLD_MAX = 10, 28
+TOLD_MIN, TOLD_MAX = 8, 22
 """Told by each gateway."""
 WITHDRAWN_MAX = 8
 POISON_MAX = 2
@@ -44,6 +45,8 @@ CLOCKS_MAX = 5
 MERGES_MAX = 3
 REQUESTS_MAX = 8
 EVENTS = ("order.completed", "left_review")
+OUTCOME: Voice = "customer.badge.granted"
+"""A kind of outcome that definitions name, so that it comes back: from the second revision on."""
 REVISIONS = 4
 ASKS = 3
 """The revision from which a rule asks for a segment; by the last one none does."""
@@ -81,6 +84,7 @@ def definitions() -> KnownDefinitions:
             ],
         }
         known.catalogue.apply(WORKSPACE, revision, "loyalty_program", "club", program)
+    known.catalogue.apply(WORKSPACE, 2, "event_type", OUTCOME, {})
     known.catalogue.apply(WORKSPACE, ASKS, "event_type", ASKED_BY, {})
     known.catalogue.apply(WORKSPACE, REVISIONS, "event_type", ASKED_BY, None)
     return known
