@@ -6,8 +6,8 @@ connection is a rollback and the end of the session's object: what the server do
 that is gone is to roll back what was open and to give its locks back. Where a statement is under
 way the connection is really closed, and its backend waited for.
 
-What is sent together, without waiting for answers, is sent in one turn: nobody else has one before
-the answers are there, since the server may be at it meanwhile.
+What is sent without waiting for answers has them before anybody's next turn: else the server would
+be at it meanwhile, and when the answers come would be nobody's choice.
 """
 
 from __future__ import annotations
@@ -210,11 +210,6 @@ class SimulatedSession(AsyncConnection[TupleRow]):
         del interval, timeout
         what = f"session {self.number}"
         self._check()
-        if self._awaits_answers:
-            answer = await self._trip(gen)
-            if not self._awaits_answers:
-                await self._strike(gen, (Fault.CUT_AFTER, Fault.CRASH_AFTER, Fault.FREEZE))
-            return answer
         try:
             await self.turns.take(self.process, what)
         except asyncio.CancelledError:
@@ -224,11 +219,6 @@ class SimulatedSession(AsyncConnection[TupleRow]):
         self._check()
         await self._strike(gen, tuple(Fault))
         return await self._trip(gen)
-
-    @property
-    def _awaits_answers(self) -> bool:
-        """Whether something was sent together with more to come."""
-        return self._pipeline is not None and bool(self._pipeline.result_queue)
 
     async def _strike(self, gen: Generator[Any, Any, object], among: Sequence[Fault]) -> None:
         """Let a fault strike, if the seed says so: before the round trip, or as if it was made."""
@@ -297,6 +287,10 @@ class SimulatedSession(AsyncConnection[TupleRow]):
                 elif self.database.is_stuck(self):
                     await self._park()
         except StopIteration as end:
+            pipeline = self._pipeline
+            if pipeline is not None and pipeline.result_queue:
+                fetch = pipeline._fetch_gen  # pyright: ignore[reportPrivateUsage]
+                await self._trip(fetch(flush=True))
             return end.value
         except asyncio.CancelledError:
             self.cut()
