@@ -75,8 +75,11 @@ class Series:
         self._first = shortened << 8 * _SECOND_BYTES
 
     def id_of(self, customer: str, fact: Fact) -> bytes:
-        """Derive the id of what the rule grants a customer for one version of a fact."""
-        derived = self._derivation.of(customer.encode() + fact.key, fact.ordinal)
+        """Derive the id of what the rule grants a customer for one version of a fact.
+
+        It stays that of the customer whose fact it was first, also after a merge.
+        """
+        derived = self._derivation.of((fact.origin or customer).encode() + fact.key, fact.ordinal)
         return self._begin(fact.occurred_at) + derived[_PREFIX_BYTES:]
 
     def between(self, start: datetime, end: datetime) -> tuple[bytes, bytes]:

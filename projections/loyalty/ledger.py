@@ -32,16 +32,19 @@ class Balance(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Lot(msgspec.Struct, kw_only=True, gc=False):
-    """Points granted together, so that they expire together; ``order`` is its place in the log."""
+    """Points granted together, so that they expire together.
+
+    ``order`` is its place: partition, offset, and which of one record's it is.
+    """
 
     id: bytes
     granted: int
     remaining: int
     expires_at: datetime | None = None
-    order: tuple[int, int] = (0, 0)
+    order: tuple[int, int, int] = (0, 0, 0)
 
     @property
-    def spends_at(self) -> tuple[datetime, tuple[int, int]]:
+    def spends_at(self) -> tuple[datetime, tuple[int, int, int]]:
         """Where the lot stands in the order of spending: soonest-expiring first, never last."""
         return (self.expires_at or NEVER, self.order)
 
@@ -53,7 +56,7 @@ Drawn = tuple[tuple[bytes, int], ...]
 def room(balance: Balance, points: int) -> int:
     """How much of an award fits into a member's sums; below zero what a refund takes back."""
     if points > 0:
-        return min(points, POINTS_MAX - balance.earned)
+        return min(points, max(0, POINTS_MAX - balance.earned))
     return -min(-points, max(0, POINTS_MAX - balance.reversed))
 
 
@@ -124,6 +127,22 @@ def forgive(balance: Balance, points: int) -> int:
     balance.available += forgiven
     balance.reversed -= forgiven
     return forgiven
+
+
+def join(balance: Balance, lots: dict[bytes, Lot], other: Balance) -> None:
+    """Add what another one has, whose lots are among these; what one owes the other's fill."""
+    balance.available += other.available
+    balance.pending += other.pending
+    balance.spent += other.spent
+    balance.expired += other.expired
+    balance.earned += other.earned
+    balance.adjusted += other.adjusted
+    balance.reversed += other.reversed
+    fills = sum(lot.remaining for lot in lots.values()) - max(0, balance.available)
+    for lot in _in_order(lots, None):
+        taken = min(lot.remaining, fills)
+        lot.remaining -= taken
+        fills -= taken
 
 
 def _in_order(lots: dict[bytes, Lot], first: bytes | None) -> list[Lot]:

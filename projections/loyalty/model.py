@@ -5,7 +5,7 @@ a version caused is found by the entries' ids, which derive from program, rule, 
 and is reversed exactly; nothing else is touched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -52,11 +52,10 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
 
 
 class NewLot(msgspec.Struct, frozen=True, gc=False):
-    """A lot to be written, and the partition that its order is a place in."""
+    """A lot to be written."""
 
     member: Member
     lot: Lot
-    partition: int
 
 
 class WorkingSet:
@@ -154,6 +153,18 @@ def apply(working: WorkingSet, step: Step) -> Iterable[Output]:
     return [output_of(step, entry) for entry in posted]
 
 
+def take_back(working: WorkingSet, steps: Sequence[Step]) -> list[Output]:
+    """Reverse what facts had caused that stand elsewhere now, as if one record said so."""
+    posted = working.posted = []
+    for step in steps:
+        assert step.change is not None and step.change.before is not None, "each fact counted"
+        _reverse(working, step, step.change, step.change.before)
+    if any(entry.points < 0 for entry in posted):
+        _forgive(working, steps[-1])
+    working.new_entries += posted
+    return [output_of(steps[-1], entry) for entry in posted]
+
+
 def _merge_profile(working: WorkingSet, customer: Customer, step: Step) -> None:
     known = working.profiles.get(customer)
     if known is None:
@@ -244,9 +255,9 @@ def _post(working: WorkingSet, step: Step, fact: Fact) -> None:
         place = len(working.posted)
         drawn: Drawn = ()
         if points > 0:
-            lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, place))
+            lot = Lot(id=identity, granted=points, remaining=points, order=order_of(step, place))
             ledger.earn(balance, lot)
-            keep_lot(working, step, member, lot)
+            keep_lot(working, member, lot)
             if working.uses.known:
                 working.uses.post(member, rule.id, fact.occurred_at, times=1, points=points)
         else:
@@ -282,14 +293,18 @@ def _new_lot(
     working: WorkingSet, step: Step, member: Member, identity: bytes, points: int, place: int
 ) -> None:
     """Make a lot for points given back that have none to go back to."""
-    order = (step.offset, place)
-    lot = Lot(id=identity, granted=points, remaining=points, order=order)
-    keep_lot(working, step, member, lot)
+    lot = Lot(id=identity, granted=points, remaining=points, order=order_of(step, place))
+    keep_lot(working, member, lot)
 
 
-def keep_lot(working: WorkingSet, step: Step, member: Member, lot: Lot) -> None:
+def order_of(step: Step, place: int) -> tuple[int, int, int]:
+    """Say where a lot stands among those that expire together."""
+    return step.partition, step.offset, place
+
+
+def keep_lot(working: WorkingSet, member: Member, lot: Lot) -> None:
     """Keep a new lot, to be written, and to be taken from by this batch."""
-    working.new_lots.append(NewLot(member, lot, step.partition))
+    working.new_lots.append(NewLot(member, lot))
     if member in working.needs_lots:
         working.lots.setdefault(member, {})[lot.id] = lot
 

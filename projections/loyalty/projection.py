@@ -6,8 +6,8 @@ from typing import LiteralString
 
 from contracts.requests import Request
 from projections.kernel.differences import MomentOf
-from projections.kernel.projection import Output, Step
-from projections.loyalty import model, requests, store
+from projections.kernel.projection import Output, Step, TakeOver
+from projections.loyalty import merging, model, requests, store
 from projections.loyalty.differences import adjusting_entries
 from projections.loyalty.model import WorkingSet
 from services.runtime.postgres import Session
@@ -95,6 +95,10 @@ class Loyalty:
     ) -> Sequence[Output]:
         """Tell balances that differ, by adjusting entries."""
         return await adjusting_entries(session, live, candidate, moment)
+
+    async def take_over(self, session: Session, taking: TakeOver) -> Sequence[Output]:
+        """Hand the points of a merged customer to the survivor."""
+        return await merging.take_over(session, taking)
 
     async def verify(self, session: Session) -> list[str]:
         """Check the ledger against itself."""

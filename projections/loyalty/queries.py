@@ -1,6 +1,8 @@
 """Reading the ledger: members, entries, totals. Read-only; the schema is the generation's."""
 
+import re
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
 import msgspec
@@ -9,7 +11,7 @@ from psycopg import sql
 from contracts.effects import Account, LoyaltyEntry
 from contracts.topics import CUSTOMER_EVENTS
 from projections.kernel import binary, rows
-from projections.loyalty.entries import public_entry
+from projections.loyalty.entries import Entry, public_entry
 from projections.loyalty.outcome_rows import decode_answer
 from projections.loyalty.outcomes import Granted, Joined, Refused
 from projections.loyalty.store import entry_of
@@ -108,15 +110,15 @@ SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points
     e.transfers, e.drawn
 FROM {} e
 WHERE workspace = %s AND customer = %s::uuid AND program = %s
-    AND (record_offset, place) < (%s, %s)
-ORDER BY record_offset DESC, place DESC LIMIT %s"""
+    AND (at, partition, record_offset, place) < (%s, %s, %s, %s)
+ORDER BY at DESC, partition DESC, record_offset DESC, place DESC LIMIT %s"""
 _OF_EVENT: LiteralString = """
 SELECT e.workspace, e.customer::text, e.entry::text, e.program, e.kind, e.points, e.shortfall, e.at,
     e.rule, e.revision, e.fact::text, e.reverses::text, e.partition, e.record_offset, e.place,
     e.transfers, e.drawn
 FROM {} e
 WHERE workspace = %s AND customer = %s::uuid AND program = %s AND fact = %s::uuid
-ORDER BY record_offset, place"""
+ORDER BY at, partition, record_offset, place"""
 _TOTALS: LiteralString = """
 SELECT count(*), coalesce(sum(earned + adjusted - reversed), 0)::bigint,
     coalesce(sum(available + pending), 0)::bigint, coalesce(sum(spent), 0)::bigint,
@@ -127,7 +129,10 @@ _OUTCOMES: LiteralString = """
 SELECT uuid_send(request), uuid_send(customer), program, digest, answer, partition, record_offset
 FROM {} WHERE request = ANY (%s)"""
 
-_NEWEST = (2**62, 0)
+_NEWEST = (datetime.max.replace(tzinfo=UTC), 0, 0, 0)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_CURSOR = re.compile(r"(\d{1,17})-(\d{1,6})-(\d{1,18})-(\d{1,9})", re.ASCII)
 
 
 async def members_of(
@@ -180,7 +185,7 @@ async def entries(
     more = len(found) > limit
     return EntryPage(
         entries=[view(public_entry(entry)) for entry in listed],
-        next_cursor=f"{listed[-1].offset}-{listed[-1].place}" if more else None,
+        next_cursor=_cursor(listed[-1]) if more else None,
     )
 
 
@@ -274,8 +279,17 @@ def view(entry: LoyaltyEntry) -> EntryView:
     )
 
 
-def _place(cursor: str) -> tuple[int, int]:
-    offset, _, place = cursor.partition("-")
-    if not (offset.isdecimal() and place.isdecimal()) or len(cursor) > len("9" * 18) * 2:
+def _cursor(entry: Entry) -> str:
+    at = (entry.at - _BEGINNING) // _MICROSECOND
+    return f"{at}-{entry.partition}-{entry.offset}-{entry.place}"
+
+
+def _place(cursor: str) -> tuple[datetime, int, int, int]:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
         raise CursorError(cursor)
-    return int(offset), int(place)
+    at, partition, offset, place = map(int, match.groups())
+    try:
+        return _BEGINNING + at * _MICROSECOND, partition, offset, place
+    except OverflowError as error:
+        raise CursorError(cursor) from error

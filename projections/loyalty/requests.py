@@ -14,7 +14,7 @@ from projections.kernel.projection import Output, Step
 from projections.loyalty import ledger
 from projections.loyalty.entries import Entry, Member, public_entry, transfers_of
 from projections.loyalty.ledger import Balance, Drawn, Lot
-from projections.loyalty.model import WorkingSet, balance_of, keep_lot, output_of
+from projections.loyalty.model import WorkingSet, balance_of, keep_lot, order_of, output_of
 from projections.loyalty.outcomes import Answer, Granted, Joined, Outcome, Refused, RequestPlace
 
 BY_NO_RULE = ""
@@ -114,9 +114,9 @@ def _post(working: WorkingSet, step: Step, member: Member, points: int) -> Entry
     balance = balance_of(working, member)
     drawn: Drawn = ()
     if points > 0:
-        lot = Lot(id=identity, granted=points, remaining=points, order=(step.offset, 0))
+        lot = Lot(id=identity, granted=points, remaining=points, order=order_of(step, 0))
         ledger.adjust_up(balance, lot)
-        keep_lot(working, step, member, lot)
+        keep_lot(working, member, lot)
     else:
         drawn = ledger.adjust_down(balance, working.lots.setdefault(member, {}), -points)
     entry = Entry(

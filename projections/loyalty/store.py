@@ -38,12 +38,12 @@ FROM unnest(%s, %s, %s) AS k (workspace, customer, entry)
 JOIN entries e USING (workspace, customer, entry)"""
 _LOTS: LiteralString = """
 SELECT l.workspace, uuid_send(l.customer), l.program, uuid_send(l.lot), l.granted, l.remaining,
-    l.expires_at, l.record_offset, l.place
+    l.expires_at, l.partition, l.record_offset, l.place
 FROM unnest(%s, %s, %s) AS k (workspace, customer, program)
 JOIN lots l USING (workspace, customer, program) WHERE l.remaining > 0
 UNION
 SELECT l.workspace, uuid_send(l.customer), l.program, uuid_send(l.lot), l.granted, l.remaining,
-    l.expires_at, l.record_offset, l.place
+    l.expires_at, l.partition, l.record_offset, l.place
 FROM unnest(%s, %s, %s) AS k (workspace, customer, lot)
 JOIN lots l USING (workspace, customer, lot)"""
 
@@ -97,7 +97,7 @@ _decode_drawn = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
 
 async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
     """Read what these steps may touch: balances always, lots and entries where points go back."""
-    await _load_customers(session, working, steps)
+    await load_customers(session, working, {(s.record.workspace, s.record.subject) for s in steps})
     wanted: set[EntryKey] = set()
     for step in steps:
         wanted.update(look_at(working, step))
@@ -106,11 +106,13 @@ async def load(session: Session, working: WorkingSet, steps: Sequence[Step]) -> 
     await used.load(session, working.uses)
     await outcome_rows.load(session, working, steps)
     if working.needs_lots:
-        await _load_lots(session, working)
+        await load_lots(session, working)
 
 
-async def _load_customers(session: Session, working: WorkingSet, steps: Sequence[Step]) -> None:
-    named = {(step.record.workspace, step.record.subject) for step in steps}
+async def load_customers(
+    session: Session, working: WorkingSet, named: Collection[Customer]
+) -> None:
+    """Read profiles and balances of customers who are not in memory yet."""
     unknown = [each for each in named if each not in working.profiles]
     if not unknown:
         return
@@ -151,7 +153,7 @@ async def _load_entries(
         working.entries[entry.member[0], entry.member[1], entry.id] = entry
 
 
-async def _load_lots(session: Session, working: WorkingSet) -> None:
+async def load_lots(session: Session, working: WorkingSet) -> None:
     """Read the open lots of members that may lose points, and those that entries drew from."""
     drawn = [(entry.member, lot) for entry in working.entries.values() for lot, _ in entry.drawn]
     parameters = (
@@ -160,13 +162,13 @@ async def _load_lots(session: Session, working: WorkingSet) -> None:
         binary.uuids([lot for _, lot in drawn]),
     )
     for row in await _rows(session, _LOTS, parameters):
-        workspace, key, program, lot, granted, remaining, expires_at, offset, place = row
+        workspace, key, program, lot, granted, remaining, expires_at, *order = row
         known = Lot(
             id=lot,
             granted=granted,
             remaining=remaining,
             expires_at=expires_at,
-            order=(offset, place),
+            order=(order[0], order[1], order[2]),
         )
         member = (workspace, binary.customer_id(key), program)
         working.lots.setdefault(member, {})[known.id] = known
@@ -262,7 +264,7 @@ def _spell_lot(new: NewLot) -> bytes:
     lot, (workspace, customer, program) = new.lot, new.member
     fixed = _lot(
         _LOT_COLUMNS, 16, binary.customer_key(customer), 16, lot.id, 8, lot.granted,
-        8, lot.remaining, 4, new.partition, 8, lot.order[0], 4, lot.order[1],
+        8, lot.remaining, 4, lot.order[0], 8, lot.order[1], 4, lot.order[2],
     )  # fmt: skip
     expires_at = binary.NULL if lot.expires_at is None else binary.instant(lot.expires_at)
     return fixed + binary.name(workspace) + binary.name(program) + expires_at

@@ -42,6 +42,7 @@ CREATE TABLE entries (
     place integer NOT NULL,       -- among the entries of one record
     transfers text NOT NULL,      -- [[debit, credit, points], …]
     drawn text,                   -- lots that points were taken from: [[lot, points], …]
+    origins uuid[],               -- customers that it came from by merges, the last one last
     CONSTRAINT entries_have_one_row_an_entry PRIMARY KEY (workspace, customer, entry)
 );
 
@@ -56,6 +57,7 @@ CREATE TABLE lots (
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
     place integer NOT NULL,
+    origins uuid[],               -- as of entries
     CONSTRAINT lots_have_one_row_an_entry PRIMARY KEY (workspace, customer, lot),
     CONSTRAINT lots_keep_within_their_grant CHECK (remaining BETWEEN 0 AND granted)
 );
@@ -69,6 +71,7 @@ CREATE TABLE outcomes (
     answer text NOT NULL,         -- projections.loyalty.outcomes.Answer
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
+    origins uuid[],               -- as of entries
     CONSTRAINT outcomes_have_one_row_a_request PRIMARY KEY (workspace, customer, request)
 );
 CREATE INDEX outcomes_by_request ON outcomes (request); -- whoever waits knows nothing else

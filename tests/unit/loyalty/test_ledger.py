@@ -68,7 +68,7 @@ class Member:
 
     def _lot(self, points: int) -> Lot:
         place = len(self.lots)
-        return Lot(id=place.to_bytes(16), granted=points, remaining=points, order=(place, 0))
+        return Lot(id=place.to_bytes(16), granted=points, remaining=points, order=(0, place, 0))
 
 
 @given(OPERATIONS)
