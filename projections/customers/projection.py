@@ -102,8 +102,7 @@ class Customers:
 
     async def take_over(self, session: Session, taking: TakeOver) -> Sequence[Output]:
         """Hand events and timeline of a merged customer to the survivor, whose profile gains."""
-        await store.take_over(session, taking)
-        return ()
+        return await store.take_over(session, taking)
 
     async def seal_anew(self, session: Session, late: Sequence[Late]) -> Sequence[msgspec.Raw]:
         """Seal what was told late of a merged customer for the survivor."""

@@ -80,5 +80,7 @@ CREATE TABLE fact_owners (
     appended_at timestamptz NOT NULL,
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
+    stands_partition integer,    -- where the owner's version stands, if not at the claim's place:
+    stands_offset bigint,        -- the claim came over in a merge, and the survivor's version stayed
     CONSTRAINT facts_have_one_owner PRIMARY KEY (workspace, fact)
 );

@@ -11,17 +11,21 @@ from datetime import datetime
 import msgspec
 
 from contracts.identifiers import FactKey, derived_id, event_id
-from projections.kernel.projection import Step
+from projections.kernel.projection import Moment, Step
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A version that stands at a customer: when it claims to have occurred, and its place."""
+    """A version that stands at a customer: when it claims to have occurred, and its place.
+
+    ``stands`` is the partition and offset of the version that stands, where that is another one.
+    """
 
     customer: str
     occurred_at: datetime
     appended_at: datetime
     partition: int
     offset: int
+    stands: tuple[int, int] | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,7 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
     last_partition: int
     last_offset: int
     held_by: str
-    cause: Step
+    cause: Moment
 
     @property
     def id(self) -> str:
@@ -78,12 +82,13 @@ def settle(held: Owner, claims: Iterable[Claim]) -> tuple[Owner, list[Withdrawal
         if beats(claim.owner, held, is_bare=claim.is_bare):
             winner, loser = claim.owner, held
         if winner.customer != loser.customer:
+            place = loser.partition, loser.offset
             lost.append(
                 Withdrawal(
                     key=claim.key,
                     customer=loser.customer,
-                    last_partition=loser.partition,
-                    last_offset=loser.offset,
+                    last_partition=(loser.stands or place)[0],
+                    last_offset=(loser.stands or place)[1],
                     held_by=winner.customer,
                     cause=claim.step,
                 )

@@ -34,14 +34,15 @@ WITH fresh AS (
 SELECT count(*) FROM fresh"""
 _LOCK: LiteralString = """
 SELECT o.workspace, uuid_send(o.fact), uuid_send(o.customer), o.occurred_at, o.appended_at,
-    o.partition, o.record_offset
+    o.partition, o.record_offset, o.stands_partition, o.stands_offset
 FROM unnest(%s, %s, %s) AS n (workspace, fact, record_offset)
 JOIN fact_owners o ON o.workspace = n.workspace AND o.fact = n.fact
 WHERE (o.partition, o.record_offset) <> (%s, n.record_offset)
 ORDER BY o.workspace, o.fact FOR UPDATE OF o"""
 _UPDATE: LiteralString = """
 UPDATE fact_owners o SET customer = n.customer, occurred_at = n.occurred_at,
-    appended_at = n.appended_at, partition = %s, record_offset = n.record_offset
+    appended_at = n.appended_at, partition = %s, record_offset = n.record_offset,
+    stands_partition = NULL, stands_offset = NULL
 FROM unnest(%s, %s, %s, %s, %s, %s)
     AS n (workspace, fact, customer, occurred_at, appended_at, record_offset)
 WHERE o.workspace = n.workspace AND o.fact = n.fact"""
@@ -57,6 +58,8 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     appended_at: datetime
     partition: int
     offset: int
+    stands_partition: int | None
+    stands_offset: int | None
 
 
 async def write(session: Session, working: WorkingSet) -> Sequence[Output]:
@@ -82,7 +85,7 @@ async def write(session: Session, working: WorkingSet) -> Sequence[Output]:
             changed.append((fact, owner))
     if changed:
         await session.execute(_UPDATE, _columns(changed))
-    return [_output(withdrawal) for withdrawal in lost]
+    return [output_of(withdrawal) for withdrawal in lost]
 
 
 async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[_Fact, Owner]:
@@ -103,6 +106,9 @@ async def _lock(session: Session, first: Sequence[tuple[_Fact, Owner]]) -> dict[
             appended_at=row.appended_at,
             partition=row.partition,
             offset=row.offset,
+            stands=None
+            if row.stands_partition is None or row.stands_offset is None
+            else (row.stands_partition, row.stands_offset),
         )
         for row in found
     }
@@ -121,7 +127,8 @@ def _columns(told: Sequence[tuple[_Fact, Owner]]) -> tuple[object, ...]:
     )
 
 
-def _output(lost: Withdrawal) -> Output:
+def output_of(lost: Withdrawal) -> Output:
+    """Make the record that takes a fact from who lost it."""
     withdrawn = EventWithdrawn(
         event_id=event_id(lost.key),
         last_offset=lost.last_offset,
