@@ -15,9 +15,14 @@ from contracts import codec
 from projections.kernel import beside_live, dead_letters, outbox
 from projections.kernel import checkpoint as checkpoints
 from projections.kernel.beside_live import Ended
-from projections.kernel.checkpoint import Checkpoint
+from projections.kernel.checkpoint import Checkpoint, after_outputs
 from projections.kernel.dead_letters import DeadLetter
-from projections.kernel.errors import AwaitedError, InvalidRecordError
+from projections.kernel.errors import (
+    AwaitedError,
+    HeldError,
+    InvalidRecordError,
+    TooManyFiringsError,
+)
 from projections.kernel.facts import FactsOfBatch
 from projections.kernel.failures import (
     Decision,
@@ -31,14 +36,11 @@ from projections.kernel.joins import Joins
 from projections.kernel.merging import Merges, forward
 from projections.kernel.outbox import OutboxRow, Outputs, source_of
 from projections.kernel.plan import Plan, Stating
-from projections.kernel.planner import Planner
+from projections.kernel.planner import Planner, load
 from projections.kernel.projection import (
-    Asking,
     Definitions,
     Feeding,
     Projection,
-    Step,
-    Timed,
 )
 from projections.kernel.records import Decoded, ending_in, record_id
 from projections.kernel.steps import Steps
@@ -128,7 +130,8 @@ class Applier(Generic[W]):
                 else:
                     await self._apply(done, held, part)
                 held = done[-1].checkpoint
-        except AwaitedError:
+        except (AwaitedError, HeldError):
+            self.forget()
             if not done:
                 raise
         return done
@@ -191,7 +194,26 @@ class Applier(Generic[W]):
         Args:
             timers_max: more than these fire in transactions of their own; where it is 1, each does.
         """
-        plan = await self.planner.plan(old, records, timers_max)
+        try:
+            return await self._try(old, records, timers_max)
+        except TooManyFiringsError as error:  # timers have set others
+            self.forget()
+            before = records[: error.offset - old.next_offset]
+            if before:
+                return await self._commit(old, before, timers_max)
+            if error.is_set_off:
+                raise InvalidRecordError("too many timers", "set off at once") from error
+            return await self._try(old, records, timers_max, is_ahead=True)
+
+    async def _try(
+        self,
+        old: Checkpoint,
+        records: Sequence[Incoming],
+        timers_max: int,
+        *,
+        is_ahead: bool = False,
+    ) -> Committed:
+        plan = await self.planner.plan(old, records, timers_max, is_ahead=is_ahead)
         if plan.stating is not None:
             return await self._state(old, plan, plan.stating)
         with translated():
@@ -200,7 +222,7 @@ class Applier(Generic[W]):
             facts = FactsOfBatch(old.partition, keeps_content=self._projection.keeps_content)
             await facts.load(self._session, plan.reading.decoded)
             steps = [self._steps.of(each, facts) for each in plan.reading.decoded]
-            await self._load(steps, plan)
+            await load(self._projection, self._session, self._working, steps, plan)
             outputs = self._outputs(old)
             fold = Fold(
                 self._projection,
@@ -210,7 +232,7 @@ class Applier(Generic[W]):
                 snapshot=self._definitions.catalogue.at,
                 old=old,
                 plan=plan,
-                feeding=self._feeding,
+                firings_max=timers_max if reading.checkpoint.is_partway else self.timers_max,
             )
             fold.run(steps)
             for forwarded in await forward(self._session, self._projection, late):
@@ -247,21 +269,11 @@ class Applier(Generic[W]):
             progress = msgspec.structs.replace(progress, stated=stated, stated_until=last or "")
             new = msgspec.structs.replace(plan.reading.checkpoint, progress=progress)
             async with checkpoints.moving(self._session, old, in_one=True):
-                moved = _after_outputs(new, outputs.count)
+                moved = after_outputs(new, outputs.count)
                 await checkpoints.move(self._session, old, moved)
                 if not outputs.count:
                     return Committed(checkpoint=moved, outbox=None)
                 return await self._keep(old, moved, outputs.encoded())
-
-    async def _load(self, steps: Sequence[Step | None], plan: Plan) -> None:
-        projection, session, working = self._projection, self._session, self._working
-        if plan.due:
-            assert isinstance(projection, Timed), "who sets timers can fire them"
-            await projection.load_due(session, working, [each.timer for each in plan.due])
-        if plan.joining:
-            assert isinstance(projection, Asking), "who asks for segments takes memberships"
-            await projection.load_joining(session, working, [each.change for each in plan.joining])
-        await projection.load(session, working, [step for step in steps if step is not None])
 
     def _outputs(self, old: Checkpoint) -> Outputs:
         return Outputs(
@@ -270,6 +282,7 @@ class Applier(Generic[W]):
             partitions=self._partitions,
             sequence=old.progress.sequence,
             live=self._live,
+            naming=self._feeding,
         )
 
     async def _write(
@@ -285,7 +298,7 @@ class Applier(Generic[W]):
         It goes once more, for its sequence, where rows had to tell some of the outputs.
         """
         known = outputs.count
-        moved = _after_outputs(new, known)
+        moved = after_outputs(new, known)
         await checkpoints.move(self._session, old, moved)
         await facts.write(self._session)
         await self._timers.write(self._session)
@@ -296,7 +309,7 @@ class Applier(Generic[W]):
             for output in await self._merges.apply(self._projection, merge, catalogue.at):
                 outputs.put(output)
         if outputs.count > known:
-            before, moved = moved, _after_outputs(new, outputs.count)
+            before, moved = moved, after_outputs(new, outputs.count)
             await checkpoints.move(self._session, before, moved)
         if not outputs.count:
             return Committed(checkpoint=moved, outbox=None)
@@ -331,7 +344,7 @@ class Applier(Generic[W]):
             timer="" if timer is None else timer.record(0).id,
         )
         if self._live:
-            new = _after_outputs(new, 1)
+            new = after_outputs(new, 1)
         else:
             await beside_live.check(self._session, letter)
         redriven = ending_in(incoming, self._projection.name) if timer is None else None
@@ -367,7 +380,9 @@ class Applier(Generic[W]):
         if plan is not None and plan.due:
             first, checkpoint = plan.due[0], plan.reading.checkpoint
             progress = msgspec.structs.replace(checkpoint.progress, dead=dead)
-            timer = self._timers.take(first.clock, first.due)
+            timer = self._timers.peek(first.clock, first.due)
+            assert timer is not None, "what is due was read"
+            self._timers.take(timer)
             return msgspec.structs.replace(checkpoint, progress=progress), timer
         passed = msgspec.structs.replace(
             old,
@@ -378,14 +393,3 @@ class Applier(Generic[W]):
             progress=msgspec.structs.replace(old.progress, dead=dead),
         )
         return passed, None
-
-
-def _after_outputs(checkpoint: Checkpoint, count: int) -> Checkpoint:
-    """The checkpoint with its sequence moved past so many outputs."""
-    if not count:
-        return checkpoint
-    progress = checkpoint.progress
-    return msgspec.structs.replace(
-        checkpoint,
-        progress=msgspec.structs.replace(progress, sequence=progress.sequence + count),
-    )

@@ -23,11 +23,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What else is known at a place, all of it a function of the log up to there.
 
     ``revisions``: definitions revision in force, by workspace. ``sources``: last sequence applied,
-    by source. ``clocks``: what test clocks show, by workspace.
-    ``stated``: the last revision whose newly named kinds of outcomes were stated, by workspace, and
-    ``stated_until``: the last customer, while that goes on. ``joined_offset``: of the first
-    membership not applied, in its topic, and ``joined_sequences``: the last ones applied, by
-    source. ``sequence``: of the last output record. ``dead``: offsets of recent dead letters.
+    by source. ``clocks``: what test clocks show, by workspace. ``stated``: the last revision whose
+    newly named kinds of outcomes were stated, by workspace; ``stated_until``: the last customer,
+    while that goes on. ``asked_from``: the record from which on a rule asks for a segment.
+    ``joined_offset``: of the first membership not applied, in its topic, and ``joined_sequences``:
+    the last ones applied, by source. ``sequence``: of the last output record. ``dead``: offsets of
+    recent dead letters.
     """
 
     revisions: dict[str, int] = {}
@@ -35,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     clocks: dict[str, datetime] = {}
     stated: dict[str, int] = {}
     stated_until: str = ""
+    asked_from: int | None = None
     joined_offset: int = 0
     joined_sequences: dict[str, int] = {}
     sequence: int = 0
@@ -162,4 +164,15 @@ async def _one(session: Session, statement: LiteralString, partition: int) -> Ch
         live=row[6],
         is_partway=row[7],
         hold_at=row[8],
+    )
+
+
+def after_outputs(checkpoint: Checkpoint, count: int) -> Checkpoint:
+    """Say where a partition stands once so many outputs more have their sequences."""
+    if not count:
+        return checkpoint
+    progress = checkpoint.progress
+    return msgspec.structs.replace(
+        checkpoint,
+        progress=msgspec.structs.replace(progress, sequence=progress.sequence + count),
     )

@@ -57,3 +57,13 @@ class MembershipError(Exception):
 
     def __init__(self, offset: int) -> None:
         super().__init__(f"the membership changed at record {offset}")
+
+
+class TooManyFiringsError(Exception):
+    """More timers fire before a record than one transaction takes, some having set others."""
+
+    def __init__(self, offset: int, *, is_set_off: bool) -> None:
+        super().__init__(f"before record {offset}")
+        self.offset = offset
+        self.is_set_off = is_set_off
+        """The record there was applied, and set them off itself."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from itertools import takewhile
 from typing import LiteralString
 
 import msgspec
@@ -21,9 +22,11 @@ from contracts.memberships import MembershipChanged
 from contracts.topics import SEGMENT_MEMBERSHIPS
 from projections.kernel import generations
 from projections.kernel.checkpoint import Checkpoint, Progress
+from projections.kernel.errors import MembershipError
 from projections.kernel.generations import Generation
 from projections.kernel.ports import LogReader
-from services.runtime.postgres import Session
+from services.runtime.kafka.consumer import Incoming
+from services.runtime.postgres import Session, translated
 
 UPSTREAM = "segments"
 JOINED_MAX = 5_000
@@ -59,12 +62,12 @@ class Joining(msgspec.Struct, frozen=True, gc=False):
 class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a batch: the records before ``end`` need nothing more.
 
-    ``is_whole`` is false where ``joining`` has only the first of what comes before ``end``.
+    ``last`` stands where no record is covered: how far what comes before the first one was read.
     """
 
     end: int
     joining: list[Joining]
-    is_whole: bool
+    last: Joining | None
 
 
 class Joins:
@@ -97,13 +100,16 @@ class Joins:
             wait = min(wait * 2, WAIT_SECONDS_MAX)
             passed, end = await self._passed(session)
         await self._read_until(old.progress, end)
-        joining = [each for each in self._read if each.change.place.offset <= last]
-        is_whole = self._next_offset >= end or len(joining) < len(self._read)
-        stop = min(passed, last + 1)
-        if not is_whole:
-            stop = min(stop, max(first, joining[-1].change.place.offset))
-            is_whole = stop > first
-        return Covered(end=stop, joining=joining, is_whole=is_whole)
+        joining = list(takewhile(lambda each: each.change.place.offset <= last, self._read))
+        if self._next_offset >= end or len(joining) < len(self._read):
+            return Covered(end=min(passed, last + 1), joining=joining, last=None)
+        reached = max(joining, key=_place_of)
+        stop = reached.change.place.offset + (reached.change.place.by == "event")
+        return Covered(
+            end=min(passed, last + 1, max(first, stop)),
+            joining=joining,
+            last=None if stop > first else reached,
+        )
 
     async def _passed(self, session: Session) -> tuple[int, int]:
         """Say which records segments has passed, and where its output of them ends."""
@@ -117,8 +123,9 @@ class Joins:
         }
         query = sql.SQL(_PASSED).format(**tables)
         try:
-            found = await session.execute(query, (SEGMENT_MEMBERSHIPS, self._partition))
-            row = await found.fetchone()
+            with translated():
+                found = await session.execute(query, (SEGMENT_MEMBERSHIPS, self._partition))
+                row = await found.fetchone()
         except errors.UndefinedTable:
             row = None
         if row is None or not row[0]:  # dropped, or another is live now
@@ -139,6 +146,19 @@ class Joins:
             if room <= 0:
                 return
             for found in await self._consumer.poll(self._partition, records_max=room):
-                record = codec.decode_record(found.value)
-                self._next_offset = found.offset + 1
-                self._read.append(Joining(self._next_offset, record, _decode(record.data)))
+                joining = _joining(found)
+                self._next_offset = joining.next_offset
+                self._read.append(joining)
+
+
+def _joining(found: Incoming) -> Joining:
+    try:
+        record = codec.decode_record(found.value)
+        return Joining(found.offset + 1, record, _decode(record.data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MembershipError(found.offset) from error
+
+
+def _place_of(joining: Joining) -> tuple[int, bool, datetime]:
+    place = joining.change.place
+    return place.offset, place.by == "event", joining.at

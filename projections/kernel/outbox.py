@@ -17,7 +17,7 @@ from contracts.partitioner import partition_of
 from contracts.topics import CUSTOMER_EVENTS, OUTPUT_MAX_BYTES
 from projections.kernel.errors import InvalidRecordError
 from projections.kernel.ports import LogAppender, LogReader
-from projections.kernel.projection import Output, RawOutput
+from projections.kernel.projection import Naming, Output, RawOutput
 from services.runtime.kafka.producer import Outgoing
 from services.runtime.postgres import Session
 
@@ -87,16 +87,25 @@ class Outputs:
 
     Args:
         sequence: of the last output record before these; each takes the next one.
+        naming: who knows which kinds of outcomes come back.
     """
 
     def __init__(
-        self, *, source: str, partition: int, partitions: int, sequence: int, live: bool
+        self,
+        *,
+        source: str,
+        partition: int,
+        partitions: int,
+        sequence: int,
+        live: bool,
+        naming: Naming | None = None,
     ) -> None:
         self._source = source
         self._partition = partition
         self._partitions = partitions
         self._sequence = sequence
         self._live = live
+        self._naming = naming
         self._relayed: list[Relayed] = []
 
     @property
@@ -110,13 +119,20 @@ class Outputs:
         Raises:
             InvalidRecordError: it is larger than a topic takes; its cause is a dead letter.
         """
-        if not self._live:
+        if not self._live or not self._is_named(output):
             return
         self._sequence += 1
         relayed = self._encode(output, self._sequence)
         if len(relayed.value) > OUTPUT_MAX_BYTES:
             raise InvalidRecordError("output too large", f"{len(relayed.value)} bytes")
         self._relayed.append(relayed)
+
+    def _is_named(self, output: Output | RawOutput | Forwarded) -> bool:
+        """Whether an output is none of the kinds that only come back when somebody names them."""
+        naming = self._naming
+        if naming is None or not isinstance(output, Output) or output.type not in naming.kinds:
+            return True
+        return output.type in naming.named(output.cause.snapshot)
 
     def encoded(self) -> bytes:
         """Return all of them as an outbox row holds them."""

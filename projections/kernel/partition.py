@@ -269,10 +269,7 @@ class PartitionOwner(Generic[W]):
             return held, records
         try:
             commits = await applier.apply(held, now)
-        except HeldError:
-            applier.forget()
-            return held, records
-        except AwaitedError:
+        except (HeldError, AwaitedError):
             return held, records
         for commit in commits:
             await self._after(held, commit, relay)
@@ -283,14 +280,14 @@ class PartitionOwner(Generic[W]):
         """Look after a while where the generation is held, if it still is.
 
         Raises:
-            HeldError: part of a bisected batch was committed before the hold: start over there.
+            HeldError: the partition does not stand where it was thought to: start over.
         """
         await asyncio.sleep(HOLD_SECONDS)
         with translated():
             present = await checkpoints.read(session, self._partition)
-        if present.next_offset != held.next_offset:
+        if present != msgspec.structs.replace(held, hold_at=present.hold_at):
             raise HeldError
-        return msgspec.structs.replace(held, hold_at=present.hold_at)
+        return present
 
     async def _after(self, held: Checkpoint, commit: Committed, relay: "_RelayTask") -> None:
         if commit.outbox is not None:

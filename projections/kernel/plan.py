@@ -59,7 +59,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``horizons`` bounds the timers that may fire, by clock, where only a part of those due was
     read. ``due`` were read, ``joining`` are the memberships whose places come before its end.
-    ``stating`` is all it does, where that is something.
+    ``stating`` is all it does, where that is something. ``asked_from`` is the record from which on
+    a rule asks for a segment.
     """
 
     reading: Reading
@@ -67,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     due: Sequence[Armed] = ()
     joining: Sequence[Joining] = ()
     stating: Stating | None = None
+    asked_from: int | None = None
 
 
 KNOWN_MAX = 1_000
@@ -178,6 +180,14 @@ def cut(
     return msgspec.structs.replace(partway, stamps=setting.stamps), bounds
 
 
+def ahead_of(old: Checkpoint, records: Sequence[Incoming], reading: Reading) -> Reading:
+    """A batch of all that comes before its first record is applied, without that record."""
+    first = read(old, records[:1], reading.letters)
+    after = first.checkpoint
+    partway = _partway(old, after.logical_time, after.progress.clocks, records[0].offset)
+    return msgspec.structs.replace(partway, stamps=first.stamps)
+
+
 def standing_at(old: Checkpoint) -> Reading:
     """A batch of nothing, before the next record and with no time passing."""
     return _partway(old, old.logical_time, old.progress.clocks, old.next_offset)
@@ -195,6 +205,8 @@ def _partway(old: Checkpoint, at: datetime, clocks: Mapping[str, datetime], firs
 
 def _needs(reading: Reading, clock: str, due: datetime, old: Checkpoint) -> int:
     """Find the first record before which all timers of an instant must have fired."""
+    if due <= old.logical_time and clock == SYSTEM_CLOCK:
+        return old.next_offset
     if clock == SYSTEM_CLOCK:
         return next((offset for offset, at in reading.times if at >= due), old.next_offset)
     for decoded in reading.decoded:

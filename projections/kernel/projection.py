@@ -255,13 +255,8 @@ class Timed(Projection[W], Protocol[W]):
         ...
 
 
-@runtime_checkable
-class Feeding(Projection[W], Protocol[W]):
-    """What the kernel asks besides of a projection whose outcomes come back as events.
-
-    It answers each of them as an ``Output`` to ``customer.events``; the kernel lets through those
-    of kinds that the definitions in force name, and passes over its own when it meets them.
-    """
+class Naming(Protocol):
+    """Who knows which outcomes of its own come back as events."""
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -271,6 +266,15 @@ class Feeding(Projection[W], Protocol[W]):
     def named(self, snapshot: Snapshot) -> frozenset[str]:
         """Which of its kinds these definitions name."""
         ...
+
+
+@runtime_checkable
+class Feeding(Projection[W], Naming, Protocol[W]):
+    """What the kernel asks besides of a projection whose outcomes come back as events.
+
+    It answers each of them as an ``Output`` to ``customer.events``; the kernel lets through those
+    of kinds that the definitions in force name, and passes over its own when it meets them.
+    """
 
     async def state(
         self,

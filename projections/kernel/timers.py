@@ -60,7 +60,9 @@ class Armed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Tell the firing as a record, which the log has not: outputs name it as their cause."""
         timer = self.timer
         return CloudEvent(
-            id=derived_id("timer_", timer.customer, timer.kind, timer.id.hex()),
+            id=derived_id(
+                "timer_", timer.customer, timer.kind, timer.id.hex(), self.due.isoformat()
+            ),
             source="timers",
             type=TIMER_FIRED,
             subject=timer.customer,
@@ -93,6 +95,17 @@ SET clock = excluded.clock, due = excluded.due, correlation = excluded.correlati
 _FORGET: LiteralString = """
 DELETE FROM timers t USING unnest(%s, %s, %s, %s) AS n (workspace, customer, kind, id)
 WHERE t.workspace = n.workspace AND t.customer = n.customer AND t.kind = n.kind AND t.id = n.id"""
+
+
+def is_beyond(order: Order, horizon: Order | None, now: datetime) -> bool:
+    """Whether a timer comes after a horizon: after a timer, or not ``before`` an instant.
+
+    Args:
+        now: what was due before is due then.
+    """
+    if horizon is None:
+        return False
+    return max(order[0], now) >= horizon[0] if not horizon[1] else order > horizon
 
 
 class Timers:
@@ -170,24 +183,39 @@ class Timers:
         if armed.clock == SYSTEM_CLOCK:
             self.soonest = min(self.soonest, armed.due)
 
-    def take(self, clock: str, until: datetime, horizon: Order | None = None) -> Armed | None:
-        """Take the next timer due until an instant, and within the horizon of what was read."""
+    def peek(
+        self,
+        clock: str,
+        until: datetime,
+        horizon: Order | None = None,
+        *,
+        now: datetime = _EVER,
+    ) -> Armed | None:
+        """Name the next timer due until an instant, and within the horizon of what was read.
+
+        Args:
+            now: what is due already counts as due then.
+        """
         waiting = self._waiting.get(clock)
         while waiting:
             order, _, armed = waiting[0]
-            key = _key(armed.timer)
-            if self._present.get(key) is not armed:  # taken back, or another took its place
+            if self._present.get(_key(armed.timer)) is not armed:  # taken back, or replaced
                 heappop(waiting)
                 continue
-            if armed.due > until or (horizon is not None and order > horizon):
+            if armed.due > until or is_beyond(order, horizon, now):
                 break
-            heappop(waiting)
-            self._present[key] = None
-            self._changed.add(key)
             return armed
         if clock == SYSTEM_CLOCK:
             self.soonest = waiting[0][2].due if waiting else NEVER
         return None
+
+    def take(self, armed: Armed) -> None:
+        """Take the timer that is next; it waits no more."""
+        key = _key(armed.timer)
+        taken = heappop(self._waiting[armed.clock])
+        assert taken[2] is armed, "only the next timer is taken"
+        self._present[key] = None
+        self._changed.add(key)
 
     async def write(self, session: Session) -> None:
         """Write what the batch changed, inside the kernel's transaction."""
