@@ -86,6 +86,8 @@ SET next_offset = CASE WHEN next_offset = %s AND owner_epoch = %s
         AND (hold_at IS NULL OR hold_at >= %s) THEN %s::bigint END,
     record_id = %s, logical_time = %s, progress = %s::jsonb, is_partway = %s
 WHERE partition = %s"""
+_CUT_OFF: LiteralString = """
+SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids(%s)) AS pid"""
 _STOP: LiteralString = """
 UPDATE checkpoints SET stopped = %s WHERE partition = %s AND owner_epoch = %s"""
 
@@ -95,6 +97,11 @@ _decode_progress = msgspec.json.Decoder(Progress).decode
 async def claim(session: Session, partition: int) -> Checkpoint:
     """Take a partition over: whoever held it before can commit nothing from now on."""
     return await _one(session, _CLAIM, partition)
+
+
+async def cut_off(session: Session, waiting: int) -> None:
+    """End the sessions whose locks a server process waits for."""
+    await session.execute(_CUT_OFF, (waiting,))
 
 
 async def read(session: Session, partition: int) -> Checkpoint:

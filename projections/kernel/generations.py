@@ -20,13 +20,14 @@ GenerationState = Literal["live", "building", "dropped"]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation; ``schema`` is where its tables are."""
+    """One generation; ``schema`` is where its tables are, ``is_retired`` one that was live."""
 
     projection: str
     number: int
     state: GenerationState
     model_version: int
     partitions: int
+    is_retired: bool = False
 
     @property
     def schema(self) -> str:
@@ -53,7 +54,8 @@ def schema_of(projection: str, number: int) -> str:
 
 
 _LIST: LiteralString = """
-SELECT projection, generation AS number, state, model_version, partitions
+SELECT projection, generation AS number, state, model_version, partitions,
+    retired_at IS NOT NULL
 FROM upshot.generations WHERE projection = %s AND state <> 'dropped' ORDER BY generation"""
 _MAKE: LiteralString = """
 INSERT INTO upshot.generations (projection, generation, state, model_version, partitions)
@@ -85,7 +87,12 @@ async def standing(session: Session, projection: str) -> list[Generation]:
         rows = await (await session.execute(_LIST, (projection,))).fetchall()
     return [
         Generation(
-            projection=row[0], number=row[1], state=row[2], model_version=row[3], partitions=row[4]
+            projection=row[0],
+            number=row[1],
+            state=row[2],
+            model_version=row[3],
+            partitions=row[4],
+            is_retired=row[5],
         )
         for row in rows
     ]

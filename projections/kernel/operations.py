@@ -28,7 +28,7 @@ from projections.kernel.compare import CompareTimeoutError, compare
 from projections.kernel.differences import Differences
 from projections.kernel.generations import Generation
 from projections.kernel.holds import offsets_of, release
-from projections.kernel.promotion import PromotionRefusedError, promote
+from projections.kernel.promotion import Promotion, PromotionRefusedError, promote
 from projections.kernel.redrive import end_letters
 from projections.kernel.requested import Progress, Running, begin
 from services.runtime.kafka.consumer import Consumer
@@ -222,17 +222,43 @@ class Operator:
         return await self._beside_live(session, candidate, compare)
 
     async def _promote(self, session: Session, running: Running) -> bytes:
-        number, projection = running.generation, self._target.projection
-        if running.verb == "rollback" and number is None:
-            number = await generations.last_retired(session, projection)
-            if number is None:
-                raise RequestRefusedError(f"{projection} has no generation that was live before")
+        """Make a generation live; carried out again, after its end was not told, it is done."""
+        candidate = await self._chosen(session, running)
+        if running.is_begun and candidate.state == "live":
+            retired = await generations.last_retired(session, candidate.projection)
+            done = Promotion(
+                live_generation=candidate.number, retired_generation=retired or 0, offsets={}
+            )
+            return codec.encode(done)
+        begun = Progress(
+            generation=candidate.number, emit_difference=running.emit_difference, is_begun=True
+        )
+        await requested.note(session, running.id, begun)
         work = partial(
             promote,
             differences=self._target.differences,
             emit_difference=running.emit_difference,
         )
-        return await self._beside_live(session, await self._find(session, number), work)
+        return await self._beside_live(session, candidate, work)
+
+    async def _chosen(self, session: Session, running: Running) -> Generation:
+        """Find the generation that becomes live: a rollback's was live, a promote's never."""
+        name = self._target.projection
+        if running.generation is not None:
+            return await self._find(session, running.generation)
+        if running.verb == "rollback":
+            number = await generations.last_retired(session, name)
+            if number is None:
+                raise RequestRefusedError(f"{name} has no generation that was live before")
+            return await self._find(session, number)
+        standing = await generations.standing(session, name)
+        fresh = [each for each in standing if each.state == "building" and not each.is_retired]
+        if not fresh:
+            raise RequestRefusedError(
+                f"{name} has no generation that was never live: run `upshot rebuild {name}` first, "
+                f"or name one by --generation (`upshot rollback {name}` takes the last one back)"
+            )
+        return fresh[-1]
 
     async def _beside_live(
         self,

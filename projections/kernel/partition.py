@@ -55,6 +55,8 @@ HOLD_SECONDS = 0.05
 """How often a held partition looks whether it may go on."""
 RECLAIM_SECONDS = 7.0
 """How long a fenced owner waits: longer than a group session, so a real loss shows first."""
+CLAIM_SECONDS = 3.0
+"""How long a claim waits for a transaction of whoever lost the partition."""
 TICK_SECONDS = 5.0
 """How long the append of a tick may take; another follows."""
 PROBE_TRIES_MAX = 40
@@ -144,7 +146,7 @@ class PartitionOwner(Generic[W]):
             with translated():
                 for each in (session, relaying):
                     await prefer_key_lookups(each)
-                held = await checkpoints.claim(session, self._partition)
+                held = await self._claim(session, relaying)
             await self._verify(held)
             relay = _RelayTask(self._projection.name, wiring, relaying, held)
             ticker = Ticker(self._projection.name, self._append, wiring.clock)
@@ -159,6 +161,20 @@ class PartitionOwner(Generic[W]):
                 raise group.exceptions[0] from group
             finally:
                 await joins.stop()
+
+    async def _claim(self, session: Session, other: Session) -> Checkpoint:
+        """Take the partition over, cutting off whoever keeps it locked for too long.
+
+        A process that was frozen while it sent a transaction keeps its locks, and no time limit of
+        Postgres ends that: to the server a statement is still on its way.
+        """
+        claiming = asyncio.create_task(checkpoints.claim(session, self._partition))
+        try:
+            while not (await asyncio.wait([claiming], timeout=CLAIM_SECONDS))[0]:
+                await checkpoints.cut_off(other, session.info.backend_pid)
+            return claiming.result()
+        finally:
+            claiming.cancel()
 
     async def _append(self, tick: CloudEvent) -> None:
         outgoing = Outgoing(tick.subject.encode(), codec.encode(tick))

@@ -49,6 +49,7 @@ class GenerationReader(Generic[W]):
         self._next: dict[int, int] = {}
         self._applied_at: dict[int, datetime] = {}
         self._owners: dict[int, PartitionOwner[W]] = {}
+        self._changing = asyncio.Lock()
         self._hinting: asyncio.Task[None] | None = None
         self._consumer = Consumer(kafka, CUSTOMER_EVENTS, prefix=prefix, group=generation.group)
         self._wiring = Wiring(
@@ -87,7 +88,21 @@ class GenerationReader(Generic[W]):
             for partition, reason in sorted(self.reasons.items())
         ]
 
+    async def claim_again(self) -> None:
+        """Have every partition claimed anew: the generation became the live one, or ceased to be.
+
+        Its owners would notice at the next record; timers and outputs do not wait for one.
+        """
+        async with self._changing:
+            partitions = list(self._owners)
+            await self._end(partitions)
+            self._start(partitions)
+
     async def _gain(self, partitions: Collection[int]) -> None:
+        async with self._changing:
+            self._start(partitions)
+
+    def _start(self, partitions: Collection[int]) -> None:
         for partition in partitions:
             if partition >= self.generation.partitions:
                 _log.error("the topic has more partitions than the generation", partition=partition)
@@ -101,6 +116,10 @@ class GenerationReader(Generic[W]):
         )
 
     async def _lose(self, partitions: Collection[int]) -> None:
+        async with self._changing:
+            await self._end(partitions)
+
+    async def _end(self, partitions: Collection[int]) -> None:
         owners = [self._owners.pop(each) for each in partitions if each in self._owners]
         await asyncio.gather(*(owner.end() for owner in owners))
         for partition in partitions:

@@ -18,6 +18,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """An operation being carried out.
 
     ``generation`` is the one it made or names, ``letters`` are the dead letters that it names.
+    ``is_begun``: somebody took it up before, and may have done it.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
     letters: tuple[str, ...]
     emit_difference: bool
+    is_begun: bool
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +35,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int | None = None
     letters: tuple[str, ...] | UnsetType = UNSET
     emit_difference: bool = False
+    is_begun: bool = False
     applied_records: int = 0
     total_records: int = 0
 
@@ -93,6 +96,7 @@ def _running(operation: str, verb: OperationVerb, about: Progress) -> Running:
         generation=about.generation,
         letters=() if about.letters is UNSET else about.letters,
         emit_difference=about.emit_difference,
+        is_begun=about.is_begun,
     )
 
 

@@ -292,8 +292,11 @@ class Processor(Service, Generic[W]):
         for number in set(self._unread) - numbers:
             del self._unread[number]
         for generation in standing:
-            if generation.number in self._readers:
-                self._readers[generation.number].generation = generation
+            known = self._readers.get(generation.number)
+            if known is not None:
+                changed, known.generation = known.generation.state != generation.state, generation
+                if changed:
+                    await known.claim_again()
                 continue
             if generation.model_version != self._projection.version:
                 _log.warning(

@@ -3,6 +3,7 @@
 import asyncio
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from contracts import codec
@@ -319,3 +320,25 @@ async def _next_offset_is(database: str, generation: Generation, offset: int) ->
     found = await column(database, generation, "SELECT max(next_offset) FROM checkpoints")
     await asyncio.sleep(0)
     return found == [offset]
+
+
+async def test_a_lock_that_a_frozen_owner_keeps_does_not_keep_the_next_one_out(
+    kafka: str, database: str, topic_prefix: str
+) -> None:
+    async with new_log(kafka, topic_prefix) as log:
+        generation = await live_loyalty(database)
+        customer = new_customer()
+        await log.append(customer, purchase(customer, "order-1"))
+        frozen = await connect(database, schema=generation.schema)
+        await frozen.execute("SET idle_in_transaction_session_timeout = 0")
+        await frozen.execute("BEGIN")
+        await frozen.execute("UPDATE checkpoints SET owner_epoch = owner_epoch")
+
+        async with reading(log, database, generation):
+            await eventually(
+                lambda: _is_posted(database, generation, POINTS_A_PURCHASE), REBALANCE_SECONDS
+            )
+
+        with pytest.raises(psycopg.OperationalError):
+            await frozen.execute("COMMIT")
+        await frozen.close()

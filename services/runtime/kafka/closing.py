@@ -1,6 +1,6 @@
-"""Letting go of a client that did not stop in time.
+"""What aiokafka has no public name for: letting go of a client, and whether one has given up.
 
-Guarantee: it holds no connection open afterwards, so that nothing of it outlives its owner.
+Guarantee: a client that was let go holds no connection open, so that nothing outlives its owner.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportPrivateUsage=false
@@ -15,3 +15,12 @@ def let_go(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     network = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
     for connection in list(network._conns.values()):  # noqa: SLF001
         connection.close()
+
+
+def has_given_up(client: AIOKafkaConsumer) -> bool:
+    """Whether the task that keeps a client in its group has ended, as it may after an outage.
+
+    Nobody hears of that who has no partition to read: the client looks idle for ever.
+    """
+    coordination = getattr(client._coordinator, "_coordination_task", None)  # noqa: SLF001
+    return coordination is not None and coordination.done()

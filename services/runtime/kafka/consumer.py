@@ -23,7 +23,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from services.runtime.kafka.closing import let_go
+from services.runtime.kafka.closing import has_given_up, let_go
 from services.runtime.kafka.errors import KafkaUnavailableError, LogGapError, not_cancelled
 
 SESSION_TIMEOUT_MS = 6_000
@@ -180,6 +180,8 @@ class Consumer:
         ask: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
         partitions: Collection[int],
     ) -> dict[int, int]:
+        if has_given_up(self._client):
+            raise KafkaUnavailableError("the client has given its group up")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 with not_cancelled():
