@@ -209,10 +209,14 @@ class Consumer:
             let_go(self._client)
 
     async def _start(self) -> None:
+        """Connect, to the end: a connection cut off while it is made would belong to nobody."""
+        starting = asyncio.ensure_future(self._client.start())
         try:
             with not_cancelled():
-                await self._client.start()
+                await asyncio.shield(starting)
         except BaseException as error:
+            if (await asyncio.wait([starting], timeout=ANSWER_SECONDS))[0]:
+                _ = starting.cancelled() or starting.exception()
             await self.stop()
             if isinstance(error, KafkaError):
                 raise KafkaUnavailableError(str(error)) from error
