@@ -22,6 +22,19 @@ from services.runtime.postgres import Session
 
 OUTPUTS_MAX = 5_000
 """Of one outbox row, as of any transaction."""
+DIFFERENCES_MAX = 50_000
+"""Of one promotion: they are told while the live generation stands still, in about a second."""
+
+
+class TooManyDifferencesError(Exception):
+    """More differs than can be told while the live generation stands still."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"more than {DIFFERENCES_MAX:,} differ in what outputs describe, which cannot be told "
+            "at once; consumers must read the candidate's state themselves"
+        )
+
 
 MomentOf = Callable[[str, str], Moment]
 """Where it is told that something differs at a customer: workspace and customer id."""
@@ -109,7 +122,7 @@ class Emission:
         partition = partition_of(customer.encode(), self._candidate.partitions)
         stand = self._stands[partition]
         record = CloudEvent(
-            id=derived_id("promoted_", self._candidate.schema, str(stand.next_offset), customer),
+            id=derived_id("promoted_", f"{partition}/{stand.sequence}", workspace, customer),
             source=f"{self._candidate.projection}/operations",
             type="generation.promoted",
             subject=customer,

@@ -15,7 +15,7 @@ import msgspec
 from psycopg import sql
 
 from projections.kernel.compare import Comparison, compare
-from projections.kernel.differences import Differences, Emission
+from projections.kernel.differences import Differences, Emission, TooManyDifferencesError
 from projections.kernel.generations import Generation
 from projections.kernel.holds import ends_of, has_passed, hold_at, hold_here, release
 from services.runtime.postgres import Session
@@ -98,6 +98,8 @@ async def promote(
                         raise PromotionRefusedError(_difference(comparison, len(found)))
                     await emission.put_out(found)
                     emitted = len(found)
+    except TooManyDifferencesError as error:
+        raise PromotionRefusedError(str(error)) from error
     except TimeoutError as error:
         raise PromotionRefusedError(
             f"generations {live.number} and {candidate.number} did not meet within "

@@ -14,7 +14,7 @@ from contracts.identifiers import derived_id
 from contracts.places import Position
 from contracts.topics import CUSTOMER_EVENTS, LOYALTY_ENTRIES
 from projections.kernel import binary
-from projections.kernel.differences import MomentOf
+from projections.kernel.differences import DIFFERENCES_MAX, MomentOf, TooManyDifferencesError
 from projections.kernel.projection import Moment, Output
 from services.runtime.postgres import Session
 
@@ -33,7 +33,7 @@ WHERE (coalesce(n.available, 0), coalesce(n.pending, 0), coalesce(n.spent, 0),
         coalesce(n.expired, 0))
     <> (coalesce(l.available, 0), coalesce(l.pending, 0), coalesce(l.spent, 0),
         coalesce(l.expired, 0))
-ORDER BY workspace, customer, program"""
+ORDER BY workspace, customer, program LIMIT %s"""
 
 
 async def adjusting_entries(
@@ -43,7 +43,9 @@ async def adjusting_entries(
     query = sql.SQL(_DIFFERENT).format(
         live=sql.Identifier(live, "members"), candidate=sql.Identifier(candidate, "members")
     )
-    rows = await (await session.execute(query)).fetchall()
+    rows = await (await session.execute(query, (DIFFERENCES_MAX + 1,))).fetchall()
+    if len(rows) > DIFFERENCES_MAX:
+        raise TooManyDifferencesError
     return [
         _entry(moment(workspace, binary.customer_id(key)), program, amounts)
         for workspace, key, program, *amounts in rows

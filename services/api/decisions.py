@@ -107,7 +107,7 @@ SELECT uuid_send(coalesce(
     (SELECT spec IS NOT NULL FROM upshot.definitions d
         WHERE d.workspace = k.workspace AND d.kind = 'loyalty_program' AND d.name = k.program
         ORDER BY revision DESC LIMIT 1),
-    (SELECT revision FROM upshot.definitions d WHERE d.workspace = k.workspace
+    (SELECT revision FROM upshot.definitions d WHERE d.workspace = k.workspace AND d.relayed
         ORDER BY revision DESC LIMIT 1),
     (SELECT (spec->>'clock_at')::timestamptz FROM upshot.definitions d
         WHERE d.workspace = k.workspace AND d.kind = 'workspace' AND d.name = k.workspace

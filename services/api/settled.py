@@ -42,7 +42,8 @@ SELECT c.partition, coalesce(
     (SELECT min(o.first_offset) FROM {outbox} o WHERE o.partition = c.partition), c.next_offset)
 FROM {checkpoints} c"""
 _LETTERS: LiteralString = """
-SELECT partition, record_offset, reason FROM {} WHERE position(%b::bytea in record) > 0
+SELECT partition, record_offset, reason FROM {}
+WHERE state = 'open' AND position(%b::bytea in record) > 0
 ORDER BY partition, record_offset LIMIT %s"""
 
 _IN_CHAIN = tuple(

@@ -267,6 +267,26 @@ async def test_a_rule_sees_who_is_in_a_segment_just_before_its_record_however_fa
         assert await later.rows() == await beside.rows()
 
 
+@pytest.mark.parametrize("joined_max", [1, 2, 3])
+async def test_many_memberships_of_one_place_are_joined_however_few_are_read_at_once(
+    database: str, monkeypatch: pytest.MonkeyPatch, joined_max: int
+) -> None:
+    log, topics = told([(1, 1), (2, 1), (3, 1), (1, 9), (2, 9)], 0, 80), Topics()
+    monkeypatch.setattr(kernel_joins, "JOINED_MAX", joined_max)
+    async with (
+        living_segments(database) as segments,
+        new_build(Granting(), database, definitions()) as later,
+        await connect(database, schema=segments.generation.schema) as relaying,
+        asyncio.timeout(30),
+    ):
+        _join(later, topics)
+        await Upstream(segments, topics).run(log, random.Random(1), relaying)
+
+        await later.run(log)
+
+        assert await _grants(later) == expected(log)
+
+
 async def test_nobody_waits_while_no_rule_asks(database: str) -> None:
     log, topics = told([(1, 1), (2, 1), (1, 9)], asks_after=99, stops_after=99), Topics()
     async with new_build(Granting(), database, definitions()) as build:

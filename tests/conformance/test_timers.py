@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,10 @@ from contracts.clocks import CLOCK_ADVANCED, ClockAdvanced
 from contracts.cloudevent import CloudEvent
 from contracts.events import CustomEvent
 from contracts.identifiers import event_id, fact_key
+from projections.kernel import checkpoint as checkpoints
+from projections.kernel.projection import Effect, Firing, Output
+from projections.kernel.timers import Timer
+from services.runtime.postgres import Session
 from tests.conformance.building import Build, KnownDefinitions, new_build
 from tests.conformance.histories import Told, histories
 from tests.conformance.logs import PARTITIONS, START, WORKSPACE, Log, customer_number
@@ -219,3 +225,81 @@ async def test_batches_and_bounds_leave_no_trace_on_any_clock(
 
         assert await build.rows() == await expected.rows()
         assert await build.projection.verify(build.session) == []
+
+
+class Daily(Reminding):
+    """Reminds every day for ever, and counts how often in one transaction."""
+
+    most = 0
+
+    def fire(self, working: list[Reminder], firing: Firing) -> Iterable[Effect]:
+        for effect in super().fire(working, firing):
+            if isinstance(effect, Timer):
+                yield msgspec.structs.replace(
+                    firing.timer, due=firing.at + timedelta(days=1), id=firing.timer.id
+                )
+
+    async def write(
+        self, session: Session, working: list[Reminder], *, live: bool
+    ) -> Sequence[Output]:
+        self.most = max(self.most, len(working))
+        return await super().write(session, working, live=live)
+
+
+async def test_timers_that_set_themselves_fire_in_bounded_transactions_too(database: str) -> None:
+    log = Log()
+    for number in range(3):
+        partition = log.tell(customer_number(1), purchase(number), after_ms=0).partition
+    log.tell(customer_number(1), purchase(9), after_ms=100 * 24 * 3600 * 1000)
+    daily = Daily()
+    async with new_build(daily, database) as build, new_build(Daily(), database) as expected:
+        await expected.apply(partition, log.partitions[partition])
+        build.appliers[partition].timers_max = 7
+        await build.apply(partition, log.partitions[partition])
+
+        assert daily.most <= 7
+        assert await build.rows() == await expected.rows()
+
+
+async def test_a_record_appended_at_the_very_instant_comes_after_all_that_is_due(
+    database: str,
+) -> None:
+    log = Log()
+    for number in range(CROWD):
+        partition = log.tell(customer_number(1), purchase(number), after_ms=0).partition
+    told = Told(customer=1, event="order.completed", external_id="15", deleted_at=START)
+    log.tell(customer_number(1), told.data(15), after_ms=2)
+    log.tell(customer_number(1), purchase(51), after_ms=5)
+    records = log.partitions[partition]
+    async with (
+        new_build(Reminding(), database) as expected,
+        new_build(Reminding(), database) as build,
+    ):
+        await expected.apply(partition, records)
+        build.appliers[partition].timers_max = 7
+        await build.apply(partition, records[:CROWD])
+        await build.apply(partition, records[CROWD:])
+
+        assert await build.rows() == await expected.rows()
+
+
+async def test_what_was_committed_before_a_hold_is_told_though_the_rest_is_held(
+    database: str,
+) -> None:
+    log = Log()
+    for number in range(CROWD):
+        partition = log.tell(customer_number(1), purchase(number), after_ms=0).partition
+    held_at = log.tell(customer_number(1), purchase(50), after_ms=1000).offset + 1
+    log.tell(customer_number(1), purchase(51), after_ms=1)
+    records = log.partitions[partition]
+    async with new_build(Reminding(), database, live=True) as build:
+        await build.apply(partition, records[:CROWD])
+        build.appliers[partition].timers_max = 7
+        await build.session.execute("UPDATE checkpoints SET hold_at = %s", (held_at,))
+
+        await build.apply(partition, records[CROWD:])
+
+        present = await checkpoints.read(build.session, partition)
+        held = build.held[partition]
+        assert present == msgspec.structs.replace(held, hold_at=held_at)
+        assert held.progress.sequence > 0

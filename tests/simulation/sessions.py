@@ -132,7 +132,7 @@ class Database:
         session = self.sessions.get(pid)
         if session is None:
             return False
-        return pid not in self.parked or self.is_stuck(session)
+        return pid not in self.parked or session.has_answer() or self.is_stuck(session)
 
     def _blockers(self, pid: int) -> list[int]:
         row = self.monitor.execute("SELECT pg_blocking_pids(%s)", (pid,)).fetchone()
